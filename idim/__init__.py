@@ -1,0 +1,37 @@
+"""idim: how many numbers does learning really take?
+
+Names are imported when they are first used, so that ``idim --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from idim import projections
+    from idim.dimension.measure import measure
+    from idim.dimension.result import DimensionResult
+    from idim.subspace import Subspace
+
+__all__ = ["DimensionResult", "Subspace", "__version__", "measure", "projections"]
+
+_HOMES = {
+    "DimensionResult": "idim.dimension.result",
+    "Subspace": "idim.subspace",
+    "measure": "idim.dimension.measure",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "projections":
+        return importlib.import_module("idim.projections")
+    raise AttributeError(f"module 'idim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Walsh–Hadamard transforms and counter-based random bits: a reference that runs on any device, and CPU kernels."""
