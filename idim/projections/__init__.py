@@ -1,8 +1,44 @@
 """Projections P: R^d -> R^D, one kind a file, one contract (:mod:`idim.projections.base`)."""
 
+from collections.abc import Mapping
+
+from idim.errors import unknown as _unknown
 from idim.projections.base import Projection, Rows
 from idim.projections.base import from_spec as _from_spec
 
 KINDS: dict[str, type[Projection]] = {}
 
-__all__ = ["KINDS", "Projection", "Rows"]
+
+def create(name: str, *, D: int, d: int, seed: int, layers: tuple[int, ...] = ()) -> Projection:
+    """Return the projection that ``name`` names: "kind" or "kind:option", for example "dense:gaussian".
+
+    Args:
+        name: a key of ``KINDS``, with an option where the kind's ``parse`` knows one.
+        D: number of native parameters.
+        d: number of subspace coordinates.
+        seed: names the map among those of its kind.
+        layers: number of rows of each consecutive layer, summing to D; for kinds with ``layered`` only.
+
+    Raises:
+        RequestError: for an unknown kind or option, or when d, D or layers are out of range.
+    """
+    kind, _, option = name.partition(":")
+    if kind not in KINDS:
+        raise _unknown("projection", kind, KINDS)
+    cls = KINDS[kind]
+    options = cls.parse(option) if option else {}
+    if cls.layered:
+        options["layers"] = layers
+    return cls(D=D, d=d, seed=seed, **options)  # type: ignore[arg-type]
+
+
+def load(spec: Mapping[str, object]) -> Projection:
+    """Return the projection of a stored ``spec``.
+
+    Raises:
+        RequestError: for an unknown kind, or another version of it than this code makes.
+    """
+    return _from_spec(spec, KINDS)
+
+
+__all__ = ["KINDS", "Projection", "Rows", "create", "load"]

@@ -83,6 +83,15 @@ class Projection(ABC):
         ``g`` is 1-D and contiguous, of any float dtype.
         """
 
+    @classmethod
+    def parse(cls, option: str) -> dict[str, object]:
+        """Return the fields that ``option`` names in a user's "kind:option".
+
+        Raises:
+            RequestError: when the kind takes no option, or not this one.
+        """
+        raise RequestError(f"projection {cls.kind!r} takes no option; received {option!r}")
+
     # -- the map ------------------------------------------------------------------------------
 
     def matvec(self, z: Tensor, *, out: Tensor | None = None, base: Tensor | None = None) -> Tensor:
@@ -117,14 +126,24 @@ class Projection(ABC):
         return torch.zeros(self.d, dtype=dtype)
 
     def to_dense(self, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Return P as a [D, d] matrix, column by column: for tests and small D only."""
+        """Return P as a [D, d] matrix, column by column: for tests and small D only.
+
+        Raises:
+            RequestError: for a kind that is not linear.
+        """
+        self._require_linear()
         return torch.stack([self.matvec(e) for e in torch.eye(self.d, dtype=dtype)], dim=1)
 
     def to_scipy(self) -> LinearOperator:
-        """Return P as a float64 ``scipy.sparse.linalg.LinearOperator`` of shape (D, d)."""
+        """Return P as a float64 ``scipy.sparse.linalg.LinearOperator`` of shape (D, d).
+
+        Raises:
+            RequestError: for a kind that is not linear.
+        """
         import numpy as np
         from scipy.sparse.linalg import LinearOperator
 
+        self._require_linear()
         return LinearOperator(
             shape=(self.D, self.d),
             dtype=np.dtype(np.float64),
@@ -158,9 +177,14 @@ class Projection(ABC):
         return out
 
     def _rmatvec(self, g: Tensor, start: int, stop: int) -> Tensor:
+        self._require_linear()
         _check_range(start, stop, self.D)
         _check_vector("g", g, stop - start)
         return self._pull(g.detach().contiguous(), start)
+
+    def _require_linear(self) -> None:
+        if not self.linear:
+            raise RequestError(f"projection {self.kind!r} is not linear in its coordinates, use vjp")
 
 
 @dataclass(frozen=True)
@@ -196,7 +220,8 @@ def from_spec(spec: Mapping[str, object], kinds: Mapping[str, type[Projection]])
         raise unknown("projection", kind, kinds)
     cls = kinds[kind]
     if spec.get("version") != cls.version:
-        raise RequestError(f"this idim makes version {cls.version} of {kind!r}; received a spec of version {spec.get('version')}")
+        received = spec.get("version")
+        raise RequestError(f"this idim makes version {cls.version} of {kind!r}; received a spec of version {received}")
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k not in ("kind", "version")}
     return cls(**options)  # type: ignore[arg-type]
 
