@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from idim.errors import unknown as _unknown
 from idim.projections.base import Projection, Rows
 from idim.projections.base import from_spec as _from_spec
+from idim.projections.sparse import Sparse
+from idim.projections.uniform import Uniform
 
-KINDS: dict[str, type[Projection]] = {}
+KINDS: dict[str, type[Projection]] = {cls.kind: cls for cls in (Sparse, Uniform)}
 
 
 def create(name: str, *, D: int, d: int, seed: int, layers: tuple[int, ...] = ()) -> Projection:
@@ -29,7 +31,7 @@ def create(name: str, *, D: int, d: int, seed: int, layers: tuple[int, ...] = ()
     options = cls.parse(option) if option else {}
     if cls.layered:
         options["layers"] = layers
-    return cls(D=D, d=d, seed=seed, **options)  # type: ignore[arg-type]
+    return cls(D=D, d=d, seed=seed, **options)
 
 
 def load(spec: Mapping[str, object]) -> Projection:
@@ -41,4 +43,4 @@ def load(spec: Mapping[str, object]) -> Projection:
     return _from_spec(spec, KINDS)
 
 
-__all__ = ["KINDS", "Projection", "Rows", "create", "load"]
+__all__ = ["KINDS", "Projection", "Rows", "Sparse", "Uniform", "create", "load"]
