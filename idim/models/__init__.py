@@ -1,1 +1,49 @@
+"""Networks by name: ``mlp:200,200`` (hidden widths; ``mlp`` alone is that one), ``lenet``, ``linear``."""
 
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+from idim.errors import RequestError, unknown
+from idim.models.init import generator, he_normal
+from idim.models.lenet import lenet
+from idim.models.linear import linear
+from idim.models.mlp import mlp
+
+__all__ = ["MODELS", "build"]
+
+MODELS = ("lenet", "linear", "mlp")
+WIDTHS = "200,200"
+WIDTH = re.compile("[1-9][0-9]{0,5}")
+
+
+def build(name: str, *, input_shape: tuple[int, ...], outputs: int, seed: int) -> nn.Module:
+    """Return a float32 network on the CPU, its weights drawn from the stream "init" of ``seed``.
+
+    Args:
+        name: such as ``"mlp:200,200"`` (see the module).
+        input_shape: shape of one row, without the batch.
+        outputs: number of values it returns for a row.
+        seed: any integer; the same seed gives the same weights.
+
+    Raises:
+        RequestError: for an unknown name, a wrong argument, or inputs that the network cannot take.
+    """
+    kind, _, argument = name.partition(":")
+    if kind not in MODELS:
+        raise unknown("model", name, MODELS)
+    if argument and kind != "mlp":
+        raise RequestError(f"model {kind!r} takes no argument; received {name!r}")
+    if kind == "linear":
+        return linear(input_shape, outputs)
+    bare = lenet(input_shape, outputs) if kind == "lenet" else mlp(input_shape, outputs, _widths(name, argument))
+    return he_normal(bare, generator(seed, "init"))
+
+
+def _widths(name: str, argument: str) -> tuple[int, ...]:
+    words = (argument or WIDTHS).split(",")
+    if not all(WIDTH.fullmatch(word) for word in words) or name == "mlp:":
+        raise RequestError(f"model 'mlp:W1,W2,...' needs widths from 1 to 999999; received {name!r}")
+    return tuple(int(word) for word in words)

@@ -1,1 +1,72 @@
+"""Tasks by name: data, splits, metric, chance, and the recipe that suits them.
 
+==================  ===========================================================
+``digits``          scikit-learn's 8 x 8 digits; embedded, the default
+``mnist``           the folder ``mnist`` of the data folder, as idx files
+``idx:PATH``        any folder with the four idx files of images and labels
+``toy``             ten constraints on D = 1000 numbers: intrinsic dimension 10
+``regression:RANK`` a linear system of known rank, 5 unless given
+==================  ===========================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from idim.errors import RequestError, unknown
+from idim.tasks import digits, folder, images, linear
+from idim.tasks.recipe import Recipe
+from idim.tasks.task import Split, Task
+
+__all__ = ["TASKS", "Recipe", "Split", "Task", "load"]
+
+Loader = Callable[[str, Path | None], Task]  # of what follows the colon, and the data folder
+
+
+def load(name: str, *, data: Path | None = None) -> Task:
+    """Return a task by name (see the module).
+
+    Args:
+        name: such as ``"digits"`` or ``"idx:some/folder"``.
+        data: the data folder; else the environment variable IDIM_DATA, else ``./data``.
+
+    Raises:
+        RequestError: for an unknown name, an argument out of range, missing or broken data.
+    """
+    kind, _, argument = name.partition(":")
+    if kind not in TASKS:
+        raise unknown("task", name, TASKS)
+    return TASKS[kind](argument, data)
+
+
+def _plain(name: str, loader: Callable[[Path | None], Task]) -> Loader:
+    def load_plain(argument: str, data: Path | None) -> Task:
+        if argument:
+            raise RequestError(f"task {name!r} takes no argument; received {name + ':' + argument!r}")
+        return loader(data)
+
+    return load_plain
+
+
+def _idx(argument: str, _data: Path | None) -> Task:
+    path = Path(argument).expanduser()
+    if not argument or not path.is_dir():
+        raise RequestError(f"task 'idx:PATH' needs a folder of idx files; received {'idx:' + argument!r}")
+    return images.load(f"idx:{argument}", path)
+
+
+def _regression(argument: str, _data: Path | None) -> Task:
+    if argument and not re.fullmatch("[0-9]{1,9}", argument):
+        raise RequestError(f"task 'regression:RANK' needs a whole number; received {'regression:' + argument!r}")
+    return linear.regression(int(argument or linear.RANK))
+
+
+TASKS: dict[str, Loader] = {
+    "digits": _plain("digits", lambda data: digits.load()),
+    "idx": _idx,
+    "mnist": _plain("mnist", lambda data: images.load("mnist", folder.dataset("mnist", data))),
+    "regression": _regression,
+    "toy": _plain("toy", lambda data: linear.toy()),
+}

@@ -1,0 +1,116 @@
+"""A run as a value: what is trained, on what, how, from which seed.
+
+A spec is the whole input of :func:`idim.runs.run`, so the hash of its content names the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from idim.errors import RequestError, unknown
+from idim.tasks.recipe import Recipe
+
+RUN_VERSION = 1
+"""Part of every key. Raise it when a spec would give other numbers than before: a change of training,
+initialisation, data order, scoring or splitting, or of the version of a projection kind."""
+
+Method = Literal["full", "subspace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One training: same spec, same numbers, on one thread, on any engine.
+
+    Args:
+        task, fingerprint: the task's name, and the hash of its data that the result belongs to.
+        model: the network's name.
+        method: ``full`` trains all D parameters, ``subspace`` trains d coordinates of theta0 + P z.
+        projection, d: the kind of P and the number of coordinates; both None for ``full``.
+        lr: learning rate, at the first step.
+        recipe: optimizer, schedule, batches, steps.
+        seed: initialisation, P and data order derive from it.
+
+    Raises:
+        RequestError: for a value out of range, or a projection that does not go with the method.
+    """
+
+    task: str
+    fingerprint: str
+    model: str
+    method: Method
+    projection: str | None = None
+    d: int | None = None
+    lr: float
+    recipe: Recipe
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise unknown("method", self.method, get_args(Method))
+        given = (self.projection is not None, self.d is not None)
+        if given != (self.method == "subspace",) * 2:
+            raise RequestError(
+                "method 'subspace' takes a projection and d, method 'full' takes neither; "
+                f"received {self.method!r} with projection {self.projection!r}, d {self.d}"
+            )
+        if self.d is not None and self.d < 1:
+            raise RequestError(f"d must be at least 1; received d = {self.d}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise RequestError(f"lr must be finite and above 0; received {self.lr}")
+        self._plain()
+
+    def _plain(self) -> None:
+        """Make numbers plain ones (1 and 1.0, NumPy and Python), so that equal specs have equal keys."""
+        object.__setattr__(self, "lr", float(self.lr))
+        object.__setattr__(self, "seed", operator.index(self.seed))
+        object.__setattr__(self, "d", None if self.d is None else operator.index(self.d))
+
+    @functools.cached_property
+    def key(self) -> str:
+        """SHA-256 of the canonical content and RUN_VERSION: 64 hex digits.
+
+        Where an idx folder lies is left out: the fingerprint names its content.
+        """
+        content = self.to_json() | {"run_version": RUN_VERSION}
+        if self.task.startswith("idx:"):
+            content["task"] = "idx"
+        return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain data; :meth:`from_json` is the inverse."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> RunSpec:
+        """Return the spec of plain data.
+
+        Raises:
+            RequestError: for a missing or an unknown field.
+        """
+        fields = {**content, "recipe": _construct(Recipe, content.get("recipe", {}))}
+        spec: RunSpec = _construct(cls, fields)
+        return spec
+
+
+def canonical(content: object) -> str:
+    """Return JSON with sorted keys and no spaces; floats as their shortest exact form, no NaN."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _construct(cls: type[Any], content: Mapping[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(cls)}
+    for name in content:
+        if name not in known:
+            raise unknown(f"field of {cls.__name__}", name, known)
+    try:
+        return cls(**content)
+    except TypeError as error:
+        raise RequestError(f"{cls.__name__} is incomplete: {error}") from error

@@ -1,0 +1,101 @@
+"""A task: rows to train on, rows to choose by, rows to report, a loss and a score.
+
+The *selection* split chooses a learning rate and nothing else; the *report* split gives the score
+that is reported, once, after the last step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from idim.tasks.recipe import Recipe
+
+Metric = Literal["accuracy", "r2"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Rows of a task: inputs [n, ...] and targets, class numbers [n] (int64) or values [n, 1]."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """What a network is asked to learn, and how it is judged.
+
+    Attributes:
+        name: what :func:`idim.tasks.load` was given.
+        train, selection, report: the three splits.
+        metric: ``accuracy`` (a fraction) or ``r2`` (1 minus the loss over the loss of the zero answer).
+        chance: score of the best constant answer on the report split; 0 for ``r2``.
+        input_shape: shape of one row, without the batch.
+        outputs: number of values the network returns for a row.
+        default_model, default_bar, recipe: what a measure uses when nothing else is asked.
+        fingerprint: BLAKE2b over the arrays, hex: part of the key of every run.
+    """
+
+    name: str
+    train: Split
+    selection: Split
+    report: Split
+    metric: Metric
+    chance: float
+    input_shape: tuple[int, ...]
+    outputs: int
+    default_model: str
+    default_bar: str
+    recipe: Recipe
+    fingerprint: str
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross-entropy (accuracy tasks) or mean squared error (r2 tasks) over the rows."""
+        if self.metric == "accuracy":
+            return F.cross_entropy(outputs, targets)
+        return F.mse_loss(outputs, targets)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> float:
+        """Return the metric over the rows given: accuracy, or 1 - loss(outputs) / loss(0)."""
+        if self.metric == "accuracy":
+            return float((outputs.argmax(dim=1) == targets).double().mean())
+        residual, total = (outputs - targets).double().square().sum(), targets.double().square().sum()
+        return float(1 - residual / total)
+
+
+def majority(targets: Tensor) -> float:
+    """Return the share of the most frequent class: the accuracy of the best constant answer."""
+    return float(targets.bincount().max()) / len(targets)
+
+
+def fingerprint(preparation: str, arrays: Iterable[np.ndarray[Any, np.dtype[Any]]]) -> str:
+    """Return the BLAKE2b of raw arrays and of the name of what is done to them: 32 hex digits.
+
+    The raw arrays are hashed, not the scaled ones, so that rounding on another machine does not
+    make another task; a change of scaling or splitting changes ``preparation``.
+    """
+    digest = hashlib.blake2b(preparation.encode(), digest_size=16)
+    for array in arrays:
+        digest.update(f"|{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def hashed_order(rows: int, stream: str) -> Tensor:
+    """Return a fixed permutation of the row numbers: rows sorted by the hash of their number.
+
+    The same on every platform and library version, and blind to the order rows are stored in.
+    """
+    keys = [hashlib.blake2b(f"{stream}/{row}".encode(), digest_size=8).digest() for row in range(rows)]
+    return torch.tensor(sorted(range(rows), key=keys.__getitem__))
