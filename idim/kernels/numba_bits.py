@@ -11,7 +11,7 @@ _PHI, _HIGH, _A, _B = np.uint32(PHI), np.uint32(HIGH), np.uint32(MIX_A), np.uint
 _15, _16 = np.uint32(15), np.uint32(16)
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(inline="always")
 def _mix(x: np.uint32) -> np.uint32:
     x = np.uint32(x ^ (x >> _16))
     x = np.uint32(x * _A)
@@ -20,7 +20,7 @@ def _mix(x: np.uint32) -> np.uint32:
     return np.uint32(x ^ (x >> _15))
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(inline="always")
 def hash32(key0: np.uint32, key1: np.uint32, low: np.uint32, high: np.uint32) -> np.uint32:
     """Return the stream's 32-bit number at index ``high * 2**32 + low``."""
     x = _mix(np.uint32(np.uint32(low * _PHI) + key0))

@@ -1,4 +1,4 @@
-r"""The Walsh–Hadamard transform :math:`x \mapsto H_n x`, unnormalised: :math:`H_{2n} = H_2 \otimes H_n`, :math:`H_1 = 1`.
+r"""The Walsh–Hadamard transform :math:`x \mapsto H_n x`, unnormalised: :math:`H_{2n} = H_2 \otimes H_n`, :math:`H_1=1`.
 
 With :math:`i, j` in binary, :math:`(H_n)_{ij} = (-1)^{\operatorname{popcount}(i \wedge j)}` (Sylvester's order).
 :func:`fwht` is the reference on any device; :func:`fwht_inplace` is the CPU kernel.
@@ -47,7 +47,7 @@ def fwht_inplace(blocks: np.ndarray) -> None:
     _transform(blocks)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _transform(blocks: np.ndarray) -> None:
     m, n = blocks.shape
     for b in range(m):

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from idim.errors import unknown as _unknown
 from idim.projections.base import Projection, Rows
 from idim.projections.base import from_spec as _from_spec
+from idim.projections.hadamard import Hadamard
 from idim.projections.sparse import Sparse
 from idim.projections.uniform import Uniform
 
-KINDS: dict[str, type[Projection]] = {cls.kind: cls for cls in (Sparse, Uniform)}
+KINDS: dict[str, type[Projection]] = {cls.kind: cls for cls in (Hadamard, Sparse, Uniform)}
 
 
 def create(name: str, *, D: int, d: int, seed: int, layers: tuple[int, ...] = ()) -> Projection:
@@ -43,4 +44,4 @@ def load(spec: Mapping[str, object]) -> Projection:
     return _from_spec(spec, KINDS)
 
 
-__all__ = ["KINDS", "Projection", "Rows", "Sparse", "Uniform", "create", "load"]
+__all__ = ["KINDS", "Hadamard", "Projection", "Rows", "Sparse", "Uniform", "create", "load"]

@@ -1,0 +1,64 @@
+r"""``Hadamard``: three rounds of Walsh–Hadamard transforms and random signs, the default kind.
+
+P is a stack of blocks of :math:`n \times n`, n the least power of two that holds d, cut to D rows and d columns:
+
+.. math::
+    P = \sqrt{n / D}\; \begin{bmatrix} B_0 \\ B_1 \\ \vdots \end{bmatrix}, \qquad
+    B_b = n^{-3/2}\, H S_{b3} H S_{b2} H S_{b1}.
+
+Every block is orthogonal, so the columns of P are exactly orthonormal when n divides D; otherwise the last block
+is cut and :math:`\mathbb{E}[P^\top P] = I`. One product costs :math:`3 D \log_2 n` additions and stores nothing.
+One round is the map of the subsampled randomised Hadamard transform (N. Ailon and B. Chazelle, "The fast
+Johnson-Lindenstrauss transform", 2009); three rounds bring the entries close to those of a random rotation
+(F. X. Yu, A. T. Suresh, K. Choromanski, D. Holtmann-Rice and S. Kumar, "Orthogonal random features", 2016,
+arXiv:1610.09072, there as structured orthogonal random features).
+
+The order of the rows and the random bits are defined in :mod:`idim.kernels.blocks`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from idim.kernels import blocks
+from idim.kernels.bits import Key
+from idim.projections.base import Projection, compute_dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hadamard(Projection):
+    """Stacked orthogonal blocks of n ≥ d rows; columns orthonormal when n divides D (see the module).
+
+    Raising d keeps the first columns as long as n stays, that is up to the next power of two; then every
+    column changes, so the kind is not called nested.
+    """
+
+    kind: ClassVar[str] = "hadamard"
+
+    @property
+    def n(self) -> int:
+        """Rows of a block: the least power of two that is at least d."""
+        return 1 << (self.d - 1).bit_length()
+
+    @property
+    def _layout(self) -> blocks.Layout:
+        return blocks.Layout(D=self.D, n=self.n)
+
+    @property
+    def _keys(self) -> tuple[Key, Key, Key]:
+        return blocks.sign_keys(self.seed)
+
+    @property
+    def _scale(self) -> float:
+        return 1 / (self.n * math.sqrt(self.D))
+
+    def _lift(self, z: Tensor, start: int, out: Tensor, base: Tensor | None) -> None:
+        for at, rows in blocks.lift(z * self._scale, start, start + out.numel(), self._layout, self._keys):
+            out[at] = rows if base is None else base[at] + rows
+
+    def _pull(self, g: Tensor, start: int) -> Tensor:
+        return blocks.pull(g.to(compute_dtype(g)), start, self.d, self._layout, self._keys) * self._scale
