@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "idim"
 
 FLOORS = [
-    {"errors", "files"},
+    {"errors"},
+    {"files"},
     {"kernels", "parameters", "tasks", "models", "plots"},
     {"projections"},
     {"subspace"},

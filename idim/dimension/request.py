@@ -1,0 +1,108 @@
+"""What a user asks of ``measure``, checked before anything heavy is imported.
+
+One frozen dataclass serves Python, the command line and YAML; its field docstrings are the help
+texts of ``idim measure --help``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from idim.errors import RequestError
+
+MAX_DIMS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureRequest:
+    """Measure d_int: the smallest number of coordinates whose training reaches the bar."""
+
+    task: str = "digits"
+    """What to learn: digits, mnist, idx:FOLDER, toy, regression:RANK."""
+    model: str | None = None
+    """What learns it: mlp:WIDTH,WIDTH,…, lenet, linear. Default: the task's own."""
+    projection: str = "hadamard"
+    """The map P: hadamard, fastfood, dense, sparse, uniform, kronecker, selector, layerwise[:KIND]."""
+    bar: str | None = None
+    """absolute:X, a fraction of the measured reference (0.9), or above-chance:X. Default: the task's own."""
+    dims: str = "auto"
+    """Search d by itself (auto), or measure exactly these: 10,100,1000."""
+    seeds: int = 3
+    """Replicates at the deciding d: initialisation, P and data order are drawn together. At least 1."""
+    lr: str = "auto"
+    """auto: lr(d) = c/sqrt(d) with c tuned on the selection split; or one learning rate for every d."""
+    protocol: Literal["default", "li2018"] = "default"
+    """How each run trains: the task's own recipe, or Li et al. 2018 (Adam 1e-3, L2 1e-5, batch 128, 100 epochs)."""
+    steps: int | None = None
+    """Optimizer steps of each run, in place of the recipe's."""
+    width: float = 0.25
+    """Stop when the 95 % interval is narrower than this fraction of d_int."""
+    budget: int = 100
+    """Stop after this many trainings of the search."""
+    d_max: int | None = None
+    """Largest d to try. Default: D. Not reached by then is reported as censored."""
+    engine: Literal["processes", "serial"] = "processes"
+    """Where runs train: worker processes of one thread each, or this process. The numbers are the same."""
+    workers: int | None = None
+    """Worker processes. Default: one for each core."""
+    store: Path | None = None
+    """Folder of finished runs, reused by key. Default: OUT/../store."""
+    out: Path | None = None
+    """Folder for report.json and curve.png. Default: idim-out/TASK-MODEL-PROJECTION."""
+    data: Path | None = None
+    """Folder of the data sets. Default: the environment's IDIM_DATA."""
+    quiet: bool = False
+    """No progress bar and no table: only the files."""
+
+    def __post_init__(self) -> None:
+        _at_least("seeds", self.seeds, 1)
+        _at_least("budget", self.budget, 1)
+        for name in ("steps", "d_max", "workers"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
+        if not 0 < self.width < 10:
+            raise RequestError(f"width must be between 0 and 10 (a fraction of d_int); received {self.width}")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise RequestError(f"lr must be 'auto' or a positive number; received {self.lr!r}")
+        self.dimensions  # noqa: B018  parsed here so that a bad list is found at once
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The one learning rate asked for, or None for ``auto``."""
+        if self.lr == "auto":
+            return None
+        try:
+            return float(self.lr)
+        except ValueError:
+            raise RequestError(f"lr must be 'auto' or a positive number; received {self.lr!r}") from None
+
+    @property
+    def dimensions(self) -> tuple[int, ...] | None:
+        """The dims asked for, ascending without repeats, or None for ``auto``."""
+        if self.dims == "auto":
+            return None
+        try:
+            dims = sorted({int(part) for part in self.dims.split(",")})
+        except ValueError:
+            raise RequestError(f"dims must be 'auto' or integers such as 10,100,1000; received {self.dims!r}") from None
+        if dims[0] < 1:
+            raise RequestError(f"d must be at least 1; received d = {dims[0]} in dims {self.dims!r}")
+        if len(dims) > MAX_DIMS:
+            raise RequestError(f"dims must name at most {MAX_DIMS} values; received {len(dims)}")
+        return tuple(dims)
+
+    @property
+    def worker_count(self) -> int:
+        """The number of worker processes: as asked, else one for each usable core."""
+        if self.workers is not None:
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise RequestError(f"{name} must be at least {least}; received {value}")

@@ -1,0 +1,50 @@
+"""Files that are whole or absent: written under a temporary name, synced and renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from idim.errors import RequestError
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``; on success it takes the name ``path``."""
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    temporary.touch(exist_ok=False)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write ``content`` as indented JSON; NaN and infinity are errors, not JSON."""
+    text = json.dumps(content, indent=2, allow_nan=False)
+    with replace_file(path) as temporary:
+        temporary.write_text(text + "\n")
+
+
+def writable_folder(path: Path) -> Path:
+    """Create the folder if needed and prove that a file can be written there.
+
+    Raises:
+        RequestError: when it cannot, with the reason: found before the work, not after.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(b"idim")
+            probe.flush()
+    except OSError as error:
+        raise RequestError(f"the output folder must be writable; received {path}: {error.strerror}") from error
+    return path

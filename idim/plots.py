@@ -1,0 +1,109 @@
+"""Axes in, Axes out; one style for every picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from idim.files import replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, RED, GREY = "#2b6cb0", "#dd6b20", "#2f855a", "#c53030", "#718096"
+
+STYLE: dict[str, Any] = {
+    "figure.figsize": (6.4, 4.0),
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "idim",
+}
+
+
+@contextmanager
+def figure(**size: float) -> Iterator[tuple[Figure, Axes]]:
+    """Yield a figure with one Axes in the project's style, off screen, and close it at the end."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        fig = Figure(layout="constrained", **size)  # type: ignore[arg-type]
+        FigureCanvasAgg(fig)
+        yield fig, fig.subplots()
+
+
+def save(fig: Figure, path: Path) -> None:
+    """Write a picture under its name only when it is whole; the same figure gives the same bytes."""
+    kind = path.suffix.lstrip(".")
+    metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
+    with replace_file(path) as temporary:
+        fig.savefig(temporary, format=kind, metadata=metadata.get(kind))
+
+
+def dimension_curve(
+    ax: Axes,
+    *,
+    scores: Mapping[int, Sequence[float]],
+    fit: tuple[Sequence[float], Sequence[float]] | None,
+    bar: float,
+    bar_label: str,
+    interval: tuple[float, float] | None,
+    d_int: int | None,
+    reference: tuple[float, float] | None = None,
+    metric: str = "score",
+) -> Axes:
+    """Draw the score of every run against d, the fitted curve, the bar, the interval and d_int.
+
+    Args:
+        ax: where to draw; d on a logarithmic axis.
+        scores: for each d, the score of every seed.
+        fit: d and score of the fitted monotone curve.
+        bar: the score to reach, with ``bar_label`` beside it.
+        interval: the 95 % interval of d_int; an infinite end is drawn to the edge.
+        d_int: the estimate, or None when the bar was not reached.
+        reference: mean and standard deviation of full training.
+        metric: the name of the vertical axis.
+    """
+    ax.set_xscale("log")
+    low, high = min(scores) / 1.4, max(scores) * 1.4
+    ax.set_xlim(low, high)
+    if interval is not None:
+        ax.axvspan(max(interval[0], low), min(interval[1], high), color=ORANGE, alpha=0.18, lw=0, label="95 % interval")
+    if reference is not None:
+        mean, std = reference
+        ax.axhspan(mean - std, mean + std, color=GREEN, alpha=0.15, lw=0)
+        ax.axhline(mean, color=GREEN, lw=1.2, label="full training (mean ± sd)")
+    ax.axhline(bar, color=RED, lw=1.2, ls="--", label=bar_label)
+    if fit is not None:
+        ax.plot(*fit, color=BLUE, label="monotone fit")
+    xs = [d for d, values in sorted(scores.items()) for _ in values]
+    ys = [score for _, values in sorted(scores.items()) for score in values]
+    ax.plot(xs, ys, "o", ms=4.5, mfc="white", mec=BLUE, mew=1.1, label="one run", zorder=3)
+    if d_int is not None:
+        ax.axvline(d_int, color=ORANGE, lw=1.6)
+        ax.annotate(
+            f"d_int = {d_int:,}", (d_int, 0.04), xycoords=("data", "axes fraction"),
+            xytext=(6, 0), textcoords="offset points", color=ORANGE, weight="bold",
+        )  # fmt: skip
+    ax.set_xlabel("subspace coordinates d")
+    ax.set_ylabel(metric)
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    ax.legend(loc="best")
+    return ax
