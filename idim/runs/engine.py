@@ -1,0 +1,86 @@
+"""An engine computes what a store lacks. Which engine does it makes no difference to the numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from idim.errors import RequestError
+from idim.runs.result import Outcome
+from idim.runs.spec import RunSpec
+from idim.runs.store import Store
+from idim.runs.train import load_task, train
+
+Progress = Callable[[Outcome], None]
+
+
+class Engine(ABC):
+    """Computes runs into a store; a kind implements ``_compute``. Use it in a ``with`` statement.
+
+    Args:
+        store: where outcomes are looked up and kept.
+        data: the data folder, as for :func:`idim.tasks.load`.
+    """
+
+    def __init__(self, store: Store, data: Path | None = None) -> None:
+        self.store = store
+        self.data = data
+
+    def map(self, specs: Iterable[RunSpec], progress: Progress | None = None) -> dict[str, Outcome]:
+        """Return the outcome of every spec by its key, training what the store lacks.
+
+        Each outcome is kept as it arrives, so whatever ends this early loses only runs in flight. An
+        exception inside a training is a failed outcome and the others go on.
+
+        Args:
+            specs: in the order they should be trained; repeats are trained once.
+            progress: told each outcome that was trained now, after it is kept.
+
+        Raises:
+            RequestError: when the data cannot be loaded or the store no longer written.
+        """
+        wanted = {spec.key: spec for spec in specs}
+        found = {key: self.store.get(spec) for key, spec in wanted.items()}
+        known = {key: outcome for key, outcome in found.items() if outcome is not None}
+        try:
+            for outcome in self._compute([spec for key, spec in wanted.items() if key not in known]):
+                known[outcome.spec.key] = outcome
+                if progress is not None:
+                    progress(outcome)
+        except BaseException:
+            self.close()
+            self.store.release()
+            raise
+        return {key: known[key] for key in wanted}
+
+    @abstractmethod
+    def _compute(self, specs: Sequence[RunSpec]) -> Iterator[Outcome]:
+        """Yield the outcome of every spec, in any order, each started and finished in the store."""
+
+    def close(self) -> None:  # noqa: B027  a kind that holds nothing has nothing to do
+        """Release what the engine holds; it can be used again."""
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def attempt(spec: RunSpec, data: Path | None) -> Outcome:
+    """Train one spec; what goes wrong inside the training is its outcome.
+
+    Raises:
+        RequestError: when its task cannot be loaded: that is the caller's to mend, and no result.
+    """
+    task = load_task(spec, data)
+    try:
+        return Outcome(spec=spec, result=train(spec, task))
+    except Exception as error:
+        return Outcome(spec=spec, message=_line(error))
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RequestError) else f"{type(error).__name__}: {text}"
