@@ -5,11 +5,17 @@ from collections.abc import Mapping
 from idim.errors import unknown as _unknown
 from idim.projections.base import Projection, Rows
 from idim.projections.base import from_spec as _from_spec
+from idim.projections.dense import Dense
 from idim.projections.hadamard import Hadamard
+from idim.projections.kronecker import Kronecker
+from idim.projections.layerwise import Layerwise
+from idim.projections.selector import Selector
 from idim.projections.sparse import Sparse
 from idim.projections.uniform import Uniform
 
-KINDS: dict[str, type[Projection]] = {cls.kind: cls for cls in (Hadamard, Sparse, Uniform)}
+KINDS: dict[str, type[Projection]] = {
+    cls.kind: cls for cls in (Hadamard, Dense, Sparse, Uniform, Kronecker, Selector, Layerwise)
+}
 
 
 def create(name: str, *, D: int, d: int, seed: int, layers: tuple[int, ...] = ()) -> Projection:
@@ -44,4 +50,17 @@ def load(spec: Mapping[str, object]) -> Projection:
     return _from_spec(spec, KINDS)
 
 
-__all__ = ["KINDS", "Hadamard", "Projection", "Rows", "Sparse", "Uniform", "create", "load"]
+__all__ = [
+    "KINDS",
+    "Dense",
+    "Hadamard",
+    "Kronecker",
+    "Layerwise",
+    "Projection",
+    "Rows",
+    "Selector",
+    "Sparse",
+    "Uniform",
+    "create",
+    "load",
+]

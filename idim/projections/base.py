@@ -155,21 +155,20 @@ class Projection(ABC):
     def spec(self) -> dict[str, object]:
         """All that is ever stored of a random kind: kind, version, D, d, seed and its options."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
-        return {"kind": self.kind, "version": self.version, **plain}
+        return {"kind": self.kind, "version": self.version, **{k: _listed(v) for k, v in fields.items()}}
 
     # -- shared checks --------------------------------------------------------------------------
 
     def _matvec(self, z: Tensor, start: int, stop: int, out: Tensor | None, base: Tensor | None) -> Tensor:
         _check_range(start, stop, self.D)
-        _check_vector("z", z, self.d)
+        check_vector("z", z, self.d)
         if not bool(torch.isfinite(z).all()):
             raise RequestError(f"z must be finite; received {int((~torch.isfinite(z)).sum())} non-finite of {self.d}")
         if base is not None:
-            _check_vector("base", base, stop - start)
+            check_vector("base", base, stop - start)
         if out is None:
             out = torch.empty(stop - start, dtype=z.dtype if base is None else base.dtype, device=z.device)
-        _check_vector("out", out, stop - start)
+        check_vector("out", out, stop - start)
         if not out.is_contiguous():
             raise RequestError("out must be contiguous; received a strided tensor")
         z = z.detach().to(compute_dtype(z, out)).contiguous()
@@ -179,7 +178,7 @@ class Projection(ABC):
     def _rmatvec(self, g: Tensor, start: int, stop: int) -> Tensor:
         self._require_linear()
         _check_range(start, stop, self.D)
-        _check_vector("g", g, stop - start)
+        check_vector("g", g, stop - start)
         return self._pull(g.detach().contiguous(), start)
 
     def _require_linear(self) -> None:
@@ -215,15 +214,24 @@ def from_spec(spec: Mapping[str, object], kinds: Mapping[str, type[Projection]])
     """
     from idim.errors import unknown
 
-    kind = str(spec["kind"])
+    kind = str(spec.get("kind"))
     if kind not in kinds:
         raise unknown("projection", kind, kinds)
     cls = kinds[kind]
     if spec.get("version") != cls.version:
         received = spec.get("version")
         raise RequestError(f"this idim makes version {cls.version} of {kind!r}; received a spec of version {received}")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k not in ("kind", "version")}
+    options = {k: _tupled(v) for k, v in spec.items() if k not in ("kind", "version")}
     return cls(**options)  # type: ignore[arg-type]
+
+
+def _listed(value: object) -> object:
+    """Return ``value`` with tuples, at any depth, as the lists that JSON reads back."""
+    return [_listed(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _tupled(value: object) -> object:
+    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
 
 
 def _check_range(start: int, stop: int, D: int) -> None:
@@ -231,7 +239,8 @@ def _check_range(start: int, stop: int, D: int) -> None:
         raise RequestError(f"rows must satisfy 0 <= start < stop <= D = {D}; received [{start}, {stop})")
 
 
-def _check_vector(name: str, x: Tensor, size: int) -> None:
+def check_vector(name: str, x: Tensor, size: int) -> None:
+    """Raise :class:`RequestError` unless ``x`` is a float tensor of shape [size]."""
     if x.ndim != 1 or x.numel() != size:
         raise RequestError(f"{name} must have shape [{size}]; received {list(x.shape)}")
     if x.dtype not in FLOATS:
