@@ -92,5 +92,5 @@ def test_wrong_names_and_arguments(name: str, words: str) -> None:
 
 @pytest.mark.parametrize("shape", [(784,), (1, 15, 28), (28, 28)])
 def test_lenet_wants_images(shape: tuple[int, ...]) -> None:
-    with pytest.raises(RequestError, match="model 'lenet' needs images .* received rows of shape"):
+    with pytest.raises(RequestError, match=r"model 'lenet' needs images .* received rows of shape"):
         size("lenet", shape)

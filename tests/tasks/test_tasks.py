@@ -120,10 +120,7 @@ def test_a_fingerprint_sees_values_shape_type_and_preparation() -> None:
 
 
 def test_the_hashed_order_never_changes() -> None:
-    assert (
-        hashed_order(8, "digits").tolist() == [5, 1, 6, 3, 4, 2, 0, 7]
-        or hashed_order(8, "digits").unique().numel() == 8
-    )
+    assert hashed_order(8, "digits").tolist() == [6, 7, 2, 0, 3, 1, 5, 4]
 
 
 @pytest.mark.parametrize(
