@@ -43,7 +43,7 @@ def figure(**size: float) -> Iterator[tuple[Figure, Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # the stubs list every key as a literal
         fig = Figure(layout="constrained", **size)  # type: ignore[arg-type]
         FigureCanvasAgg(fig)
         yield fig, fig.subplots()
@@ -99,11 +99,20 @@ def dimension_curve(
     if d_int is not None:
         ax.axvline(d_int, color=ORANGE, lw=1.6)
         ax.annotate(
-            f"d_int = {d_int:,}", (d_int, 0.04), xycoords=("data", "axes fraction"),
-            xytext=(6, 0), textcoords="offset points", color=ORANGE, weight="bold",
+            f"d_int = {d_int:,}", (d_int, 0.5), xycoords=("data", "axes fraction"), ha="right",
+            xytext=(-7, 0), textcoords="offset points", color=ORANGE, weight="bold",
         )  # fmt: skip
     ax.set_xlabel("subspace coordinates d")
     ax.set_ylabel(metric)
-    ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-    ax.legend(loc="best")
+    _plain_log_ticks(ax)
+    ax.legend(loc="lower right")
     return ax
+
+
+def _plain_log_ticks(ax: Axes) -> None:
+    """Label 1, 2 and 5 of each decade as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=99))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())

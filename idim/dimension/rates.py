@@ -46,7 +46,7 @@ class RateRule:
 
     def lr(self, d: int) -> float:
         """Return the learning rate at d."""
-        return self.constant * d**-self.power
+        return float(self.constant * d**-self.power)
 
     def report(self) -> dict[str, object]:
         """Return the rule as plain data for a report."""

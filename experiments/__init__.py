@@ -1,0 +1,1 @@
+"""Experiments: one question a YAML file, carried out by :mod:`experiments.run`."""

@@ -1,0 +1,77 @@
+"""Carry out an experiment by name: the measures of one YAML file, each with its report and picture.
+
+    python -m experiments.run mnist_fc            # reads experiments/mnist_fc.yaml
+    python -m experiments.run mnist_fc --engine serial
+
+Reports go to ``experiments/results/NAME/LABEL/``, runs to the store ``experiments/store/``; both are
+committed. What the store has is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from idim.dimension.measure import run_measure
+from idim.dimension.request import MeasureRequest
+from idim.errors import RequestError, unknown
+
+HERE = Path(__file__).parent
+FIELDS = {field.name for field in dataclasses.fields(MeasureRequest)}
+
+
+def requests(name: str) -> dict[str, MeasureRequest]:
+    """Return the measures of an experiment by label.
+
+    Raises:
+        RequestError: for an unknown experiment or field.
+    """
+    path = HERE / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown("experiment", name, (p.stem for p in HERE.glob("*.yaml")))
+    content = yaml.safe_load(path.read_text())
+    shared = content.get("shared", {})
+    return {label: _request(name, label, shared | (own or {})) for label, own in content["measures"].items()}
+
+
+def _request(name: str, label: str, options: dict[str, Any]) -> MeasureRequest:
+    for field in options:
+        if field not in FIELDS:
+            raise unknown(f"field in {name}.yaml", field, FIELDS)
+    places = {"out": HERE / "results" / name / label, "store": HERE / "store"}
+    return MeasureRequest(**(places | options))
+
+
+def main() -> None:
+    """Carry out the experiments named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", help="names of YAML files in experiments/")
+    parser.add_argument("--engine", choices=("processes", "serial"), default="processes")
+    parser.add_argument("--only", help="one label of the experiment")
+    arguments = parser.parse_args()
+    try:
+        for name in arguments.names:
+            _carry_out(name, arguments.engine, arguments.only)
+    except RequestError as error:
+        print(f"experiments: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _carry_out(name: str, engine: Any, only: str | None) -> None:
+    for label, request in requests(name).items():
+        if only is not None and label != only:
+            continue
+        started = time.perf_counter()
+        result = run_measure(dataclasses.replace(request, engine=engine))
+        result.save(request.out)
+        print(f"\n== {name} / {label}  ({time.perf_counter() - started:,.0f} s)\n{result}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

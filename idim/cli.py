@@ -1,0 +1,115 @@
+"""The command line: thin. Parses with tyro, prints one line for what cannot be served, exits.
+
+Status: 0 done; 2 the request cannot be served; 130 interrupted, finished runs kept. torch is
+imported only when there is work, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from idim.dimension.request import MeasureRequest
+from idim.errors import RequestError
+
+BAD_REQUEST, INTERRUPTED = 2, 130
+
+NOISE = {  # what tyro says around the constraint and the value
+    r"(Argument helptext|For full helptext).*": "",
+    r"^Value error: (Error parsing [A-Z]\w+: )?": "",
+    r"^(Unrecognized options: )\1": r"\1",
+    r"(Perhaps you meant: \S+).*": r"\1",
+}
+
+
+@dataclass(frozen=True)
+class StatusRequest:
+    """Show what a store holds: runs done, running and failed, with the reasons."""
+
+    store: Annotated[Path, tyro.conf.Positional]
+    """Folder of a store."""
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"measure": MeasureRequest, "status": StatusRequest}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and leave with its exit status."""
+    try:
+        sys.exit(_serve(_parse(sys.argv[1:] if arguments is None else list(arguments))))
+    except RequestError as error:
+        print(f"idim: {error}", file=sys.stderr)
+        sys.exit(BAD_REQUEST)
+    except KeyboardInterrupt:
+        print("idim: interrupted; finished runs are kept, the same command goes on from them", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _parse(arguments: list[str]) -> MeasureRequest | StatusRequest:
+    """Parse with tyro, folding its framed complaint into one line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.extras.subcommand_cli_from_dict(  # type: ignore[no-any-return]
+                COMMANDS,
+                prog="idim",
+                description="Measures how many numbers learning really takes.",
+                args=arguments,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as leaving:
+        if leaving.code == 0:
+            raise
+        raise RequestError(_one_line(complaint.getvalue())) from None
+
+
+def _one_line(framed: str) -> str:
+    """Return the text of a framed message on one line.
+
+    >>> _one_line("╭─ Missing ─╮\\n│ Expected x. │\\n│ ─── │\\n╰───╯")
+    'Missing: Expected x.'
+    """
+    lines = [re.sub(r"[╭╮╰╯│─┌┐└┘|]+", " ", line).strip() for line in framed.splitlines()]
+    lines = [line for line in lines if line]
+    text = " ".join([f"{lines[0]}:", *lines[1:]]) if lines else "the command line could not be read; see idim --help"
+    for noise, instead in NOISE.items():
+        text = re.sub(noise, instead, text)
+    return text.strip()
+
+
+def _serve(request: MeasureRequest | StatusRequest) -> int:
+    if isinstance(request, StatusRequest):
+        return _status(request)
+    return _measure(request)
+
+
+def _measure(request: MeasureRequest) -> int:
+    from idim.dimension.measure import output_folder, run_measure
+
+    folder = output_folder(request)
+    result = run_measure(request)
+    result.save(folder)
+    if not request.quiet:
+        print(result)
+        print(f"\nwrote {folder / 'report.json'} and {folder / 'curve.png'}")
+    return 0
+
+
+def _status(request: StatusRequest) -> int:
+    from idim.runs import Store
+
+    with Store.read(request.store) as store:
+        print(store.summary())
+    return 0
+
+
+if __name__ == "__main__":
+    main()

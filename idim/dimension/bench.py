@@ -1,0 +1,77 @@
+"""The workbench of one measure: makes the specs of its runs and trains them through an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from idim.dimension.protocols import Protocol
+from idim.dimension.rates import RateRule
+from idim.runs import Engine, Outcome, RunSpec
+from idim.tasks import Task
+
+Observations = dict[int, dict[int, float]]
+Point = tuple[int, int]
+"""A d and a seed."""
+Progress = Callable[[str, Outcome], None]
+"""Told the stage of the measure and each run that was trained now."""
+
+
+@dataclass
+class Bench:
+    """One model, task and protocol; what has been trained so far, and what failed."""
+
+    task: Task
+    model: str
+    projection: str
+    protocol: Protocol
+    engine: Engine
+    progress: Progress
+    stage: str = ""
+    used: dict[str, Outcome] = field(default_factory=dict)
+
+    def full(self, lr: float, seed: int) -> RunSpec:
+        """Return the spec of a full training."""
+        return self._spec(lr, seed, "full", None)
+
+    def subspace(self, d: int, lr: float, seed: int) -> RunSpec:
+        """Return the spec of a training in d coordinates."""
+        return self._spec(lr, seed, "subspace", d)
+
+    def _spec(self, lr: float, seed: int, method: str, d: int | None) -> RunSpec:
+        return RunSpec(
+            task=self.task.name,
+            fingerprint=self.task.fingerprint,
+            model=self.model,
+            method=method,  # type: ignore[arg-type]
+            projection=self.projection if d is not None else None,
+            d=d,
+            lr=lr,
+            recipe=self.protocol.recipe,
+            seed=seed,
+        )
+
+    def train(self, specs: Sequence[RunSpec]) -> list[Outcome]:
+        """Train what the store lacks; return the outcomes in the order of the specs."""
+        outcomes = self.engine.map(specs, progress=lambda outcome: self.progress(self.stage, outcome))
+        self.used |= outcomes
+        return [outcomes[spec.key] for spec in specs]
+
+    def selection_scores(self, specs: Sequence[RunSpec]) -> list[float | None]:
+        """Return the selection-split score of each spec, None where the training failed."""
+        return [o.result.selection_score if o.result else None for o in self.train(specs)]
+
+    def observe(self, points: Iterable[Point], rule: RateRule, seen: Observations, failed: set[Point]) -> None:
+        """Train at these points and enter their report-split scores into ``seen``, or the point into ``failed``."""
+        points = list(points)
+        for (d, seed), outcome in zip(
+            points, self.train([self.subspace(d, rule.lr(d), seed) for d, seed in points]), strict=True
+        ):
+            if outcome.result is None:
+                failed.add((d, seed))
+            else:
+                seen.setdefault(d, {})[seed] = outcome.result.score
+
+    def failures(self) -> list[Outcome]:
+        """Return the outcomes that failed, in the order of their keys."""
+        return [o for _, o in sorted(self.used.items()) if o.result is None]

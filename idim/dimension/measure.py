@@ -1,0 +1,102 @@
+r"""``measure``: from a model and a task to the intrinsic dimension with its interval.
+
+The flow, checked here and carried out by :mod:`idim.dimension.procedure`:
+
+1. *check* — names, sizes, folders and the store, before anything trains;
+2. *reference* — where the bar is relative: full training, its rate tuned, once per seed;
+3. *rate* — the constant of lr(d) = c/√d (:mod:`idim.dimension.rates`), tuned at a pilot d near
+   √D, and again where a first rough search finds the crossing, if that is far away;
+4. *search* — :mod:`idim.dimension.search` proposes points until the interval is narrow;
+5. *estimate* — :mod:`idim.dimension.estimate`.
+
+Everything is a function of finished runs, so a killed measure that is started again reads what
+the store has and goes on to the same report.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from idim import models, projections, tasks
+from idim.dimension.bar import Bar
+from idim.dimension.bench import Bench
+from idim.dimension.procedure import Procedure
+from idim.dimension.progress import shown
+from idim.dimension.protocols import protocol_for
+from idim.dimension.request import MeasureRequest
+from idim.dimension.result import DimensionResult
+from idim.files import writable_folder
+from idim.parameters import Layout
+from idim.runs import Engine, Processes, Serial, Store
+
+
+def measure(model: str | None = None, task: str = "digits", **options: object) -> DimensionResult:
+    """Measure the intrinsic dimension of ``model`` on ``task``.
+
+    Args:
+        model: a model's name (``mlp:200,200``, ``lenet``); None for the task's default.
+        task: a task's name (``digits``, ``mnist``, ``idx:FOLDER``, ``toy``, ``regression:5``).
+        options: the other fields of :class:`~idim.dimension.request.MeasureRequest`.
+
+    Returns:
+        The estimate, its 95 % interval, the curve, and the definition it belongs to.
+
+    Raises:
+        RequestError: when the request cannot be served, before anything trains.
+    """
+    return run_measure(MeasureRequest(model=model, task=task, **options))  # type: ignore[arg-type]
+
+
+def output_folder(request: MeasureRequest) -> Path:
+    """Return where this request writes: ``out``, or a name made of what is measured.
+
+    Raises:
+        RequestError: for an unknown task.
+    """
+    if request.out is not None:
+        return request.out
+    model = request.model or tasks.load(request.task, data=request.data).default_model
+    name = "-".join([request.task, model, request.projection])
+    if request.protocol != "default":
+        name += f"-{request.protocol}"
+    return Path("idim-out") / "".join(c if c.isalnum() or c in "-_.," else "_" for c in name)
+
+
+def run_measure(request: MeasureRequest) -> DimensionResult:
+    """Serve a request: train what the store lacks, and return the result without writing it.
+
+    Raises:
+        RequestError: when the request cannot be served, before anything trains.
+    """
+    task = tasks.load(request.task, data=request.data)
+    model = request.model or task.default_model
+    bar = Bar.parse(request.bar or task.default_bar)
+    layout = Layout.of(models.build(model, input_shape=task.input_shape, outputs=task.outputs, seed=0))
+    d_range = _d_range(request, layout)
+    out = writable_folder(output_folder(request))
+    with (
+        Store(request.store or out.parent / "store") as store,
+        _engine(request, store) as engine,
+        shown(quiet=request.quiet) as progress,
+    ):
+        bench = Bench(task, model, request.projection, protocol_for(request, task), engine, progress)
+        return Procedure(request, bench, bar, layout.D, *d_range).result()
+
+
+def _engine(request: MeasureRequest, store: Store) -> Engine:
+    if request.engine == "serial":
+        return Serial(store, data=request.data)
+    return Processes(store, data=request.data, workers=request.worker_count)
+
+
+def _d_range(request: MeasureRequest, layout: Layout) -> tuple[int, int]:
+    """Return the smallest and the largest d of the search, proving that P exists at both."""
+    kind = projections.KINDS.get(request.projection.partition(":")[0])
+    scales = len(layout.layers) if kind is not None and kind.layered and len(layout.layers) > 1 else 0
+    d_min = 1 + scales
+    d_max = min(request.d_max or layout.D, layout.D)
+    if request.dimensions:
+        d_min, d_max = request.dimensions[0], request.dimensions[-1]
+    for d in (d_min, d_max):
+        projections.create(request.projection, D=layout.D, d=d, seed=0, layers=layout.layers)
+    return d_min, d_max

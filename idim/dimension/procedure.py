@@ -1,0 +1,243 @@
+"""The steps of a measure over its workbench: reference, learning rate, search, result."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+import statistics
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+import idim
+from idim.dimension import rates
+from idim.dimension.bar import Bar
+from idim.dimension.bench import Bench, Observations, Point
+from idim.dimension.estimate import Estimate, estimate
+from idim.dimension.rates import RateRule, Trial
+from idim.dimension.request import MeasureRequest
+from idim.dimension.result import CurvePoint, DimensionResult
+from idim.dimension.search import propose
+from idim.errors import RequestError
+from idim.runs import Outcome
+
+RETUNE_FACTOR = 2.0  # tune again when the rough d_int is further than this factor from the pilot d
+TUNE_SEEDS = 2
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Report-split scores of full training, one a seed, at the tuned rate; empty for an absolute bar."""
+
+    lr: float | None = None
+    scores: tuple[float, ...] = ()
+    tried: tuple[Trial, ...] = ()
+
+    @property
+    def mean(self) -> float | None:
+        """The mean score."""
+        return statistics.fmean(self.scores) if self.scores else None
+
+    @property
+    def std(self) -> float | None:
+        """The standard deviation over seeds; None for fewer than two."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+
+    def report(self) -> dict[str, Any]:
+        """Return mean, std, n, and how the rate was found."""
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "n": len(self.scores),
+            "lr": self.lr,
+            "scores": list(self.scores),
+            "tried": [vars(t) for t in self.tried],
+        }
+
+
+@dataclass(frozen=True)
+class Level:
+    """The score to reach, its standard error, and the degrees of freedom of that error."""
+
+    threshold: float
+    error: float
+    df: float
+
+    def options(self) -> dict[str, Any]:
+        """Return the level as keyword arguments."""
+        return vars(self).copy()
+
+
+@dataclass
+class Procedure:
+    """One measure: what is asked, the workbench, the bar, D, and the range of d."""
+
+    request: MeasureRequest
+    bench: Bench
+    bar: Bar
+    D: int
+    d_min: int
+    d_max: int
+    seen: Observations = field(default_factory=dict)
+    failed: set[Point] = field(default_factory=set)
+
+    def result(self) -> DimensionResult:
+        """Train what is needed and return the answer."""
+        reference = self.reference()
+        threshold = self.bar.threshold(reference.mean or math.nan, self.bench.task.chance)
+        error = self.bar.error(reference.std or 0.0, len(reference.scores))
+        level = Level(threshold, error, float(max(1, len(reference.scores) - 1)))
+        rule = self.rate_rule(level)
+        self.seen, self.failed, stopped = self.search(rule, level, self.request.seeds)
+        return self.report(reference, rule, threshold, estimate(self.seen, **level.options()), stopped)
+
+    # -- the bar ------------------------------------------------------------------------------
+
+    def reference(self) -> Reference:
+        """Train in full where the bar is relative: tune the rate, then one run a seed."""
+        if not self.bar.relative:
+            return Reference()
+        self.bench.stage = "reference"
+        optimizer = self.bench.protocol.recipe.optimizer
+        lr = self.bench.protocol.lr
+        tried: dict[float, float | None] = {}
+        if lr is None:
+            lr, tried = rates.tune(lambda lrs: self._tuning_scores(None, lrs), rates.START_FULL[optimizer])
+        outcomes = self.bench.train([self.bench.full(lr, seed) for seed in range(self.request.seeds)])
+        scores = tuple(o.result.score for o in outcomes if o.result)
+        if not scores:
+            raise RequestError(f"a relative bar needs a reference run; every one failed: {outcomes[0].message}")
+        return Reference(lr, scores, tuple(Trial(None, r, s) for r, s in tried.items()))
+
+    # -- the learning rate --------------------------------------------------------------------
+
+    def rate_rule(self, level: Level) -> RateRule:
+        """Return the rule of lr(d): as asked, or tuned at a pilot d and where the crossing roughly is."""
+        protocol = self.bench.protocol
+        if protocol.recipe.optimizer == "lbfgs":
+            return rates.fixed(1.0, "L-BFGS with a line search")
+        if protocol.lr is not None:
+            return rates.fixed(protocol.lr, "as asked" if self.request.lr != "auto" else protocol.name)
+        pilot = min(max(round(math.sqrt(self.D)), self.d_min), self.d_max)
+        if self.request.dimensions:
+            pilot = self.request.dimensions[len(self.request.dimensions) // 2]
+        rule = self._tune_at(pilot, rates.START[protocol.recipe.optimizer], ())
+        rough = self._rough(rule, level)
+        if max(rough / pilot, pilot / rough) > RETUNE_FACTOR:
+            rule = self._tune_at(rough, rule.constant, rule.tried)
+        return rule
+
+    def _tune_at(self, d: int, start: float, before: tuple[Trial, ...]) -> RateRule:
+        self.bench.stage = f"learning rate at d = {d}"
+        root = math.sqrt(d)
+        c, tried = rates.tune(lambda cs: self._tuning_scores(d, [c / root for c in cs]), start)
+        return rates.tuned(c, (*before, *(Trial(d, c / root, s) for c, s in tried.items())))
+
+    def _tuning_scores(self, d: int | None, lrs: Any) -> list[float | None]:
+        """Return the mean selection score of each rate over the tuning seeds; None if one failed."""
+        seeds = range(min(TUNE_SEEDS, self.request.seeds))
+        make = self.bench.full if d is None else lambda lr, seed: self.bench.subspace(d, lr, seed)
+        flat = self.bench.selection_scores([make(lr, seed) for lr in lrs for seed in seeds])
+        groups = [flat[i : i + len(seeds)] for i in range(0, len(flat), len(seeds))]
+        return [None if None in g else statistics.fmean(s for s in g if s is not None) for g in groups]
+
+    def _rough(self, rule: RateRule, level: Level) -> int:
+        """Return roughly where the bar is reached: the coarse ladder with one seed."""
+        if self.request.dimensions:
+            return self.request.dimensions[len(self.request.dimensions) // 2]
+        seen, _, _ = self.search(rule, level, seeds=1)
+        return estimate(seen, **level.options()).d_int or self.d_max
+
+    # -- the search ---------------------------------------------------------------------------
+
+    def search(self, rule: RateRule, level: Level, seeds: int) -> tuple[Observations, set[Point], str]:
+        """Return what was observed and failed, and why the search stopped; ``seeds = 1`` only brackets."""
+        self.bench.stage = "search"
+        seen: Observations = {}
+        failed: set[Point] = set()
+        while True:
+            proposal = propose(
+                seen,
+                failed=failed,
+                **level.options(),
+                d_min=self.d_min,
+                d_max=self.d_max,
+                dims=self.request.dimensions,
+                seeds=seeds,
+                width=self.request.width if seeds > 1 else math.inf,
+                budget=self.request.budget,
+            )
+            if proposal.done:
+                break
+            self.bench.observe(proposal.points, rule, seen, failed)
+        if not seen:
+            raise RequestError(f"every training failed; the first: {self.bench.failures()[0].message}")
+        return seen, failed, proposal.reason
+
+    # -- the answer ---------------------------------------------------------------------------
+
+    def report(
+        self, reference: Reference, rule: RateRule, threshold: float, answer: Estimate, stopped: str
+    ) -> DimensionResult:
+        """Put everything that defines the number beside the number."""
+        used = [o.result for o in self.bench.used.values() if o.result]
+        task, recipe = self.bench.task, self.bench.protocol.recipe
+        return DimensionResult(
+            d_int=answer.d_int,
+            ci95=(float(answer.lo), float(answer.hi)),
+            censored=answer.censored,
+            definition=self.definition(threshold),
+            bar={
+                "kind": self.bar.kind,
+                "fraction": self.bar.value if self.bar.relative else None,
+                "value": threshold,
+            },
+            reference=reference.report(),
+            metric=task.metric,
+            split={"learning_rate": "selection", "report": "report"},
+            projection=self.bench.projection,
+            D=self.D,
+            model=self.bench.model,
+            task=task.name,
+            protocol={"name": self.bench.protocol.name, **dataclasses.asdict(recipe)},
+            lr_rule=rule.report(),
+            seeds=tuple(sorted({s for scores in self.seen.values() for s in scores})),
+            curve=tuple(CurvePoint(d, rule.lr(d), scores) for d, scores in sorted(self.seen.items())),
+            fit=answer.curve,
+            failed=tuple(_failure(o) for o in self.bench.failures()),
+            stopped=stopped,
+            trainings=len(self.bench.used),
+            steps=sum(r.steps for r in used),
+            seconds=round(math.fsum(r.seconds for r in used), 1),
+            versions=versions(),
+        )
+
+    def definition(self, threshold: float) -> str:
+        """Say in words what the number is."""
+        return (
+            f"d_int is the smallest d for which {self.bench.model}, all {self.D:,} parameters moved through a "
+            f"{self.bench.projection} projection of d columns, is expected to score at least {threshold:.6g} "
+            f"{self.bench.task.metric} on the report split of {self.bench.task.name} after the last step of the "
+            "recipe; the expectation is over initialisation, P and data order together, and the interval covers "
+            "that and, for a relative bar, the reference."
+        )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the numbers depend on."""
+    import numpy
+
+    return {
+        "idim": idim.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "machine": platform.machine(),
+    }
+
+
+def _failure(outcome: Outcome) -> dict[str, Any]:
+    spec = outcome.spec
+    return {"d": spec.d, "lr": spec.lr, "seed": spec.seed, "message": outcome.message}

@@ -1,0 +1,52 @@
+"""Named ways to train: the recipe of every run of a measure, and the learning rate it implies.
+
+``default`` is the task's own short recipe with a tuned learning rate. ``li2018`` is that of Li,
+Farkhoor, Liu and Yosinski 2018, "Measuring the Intrinsic Dimension of Objective Landscapes",
+arXiv:1804.08838, as their published code runs it: Adam at 1e-3 for every d, L2 1e-5, batches of
+128, 100 epochs, a constant rate, all training rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from idim.dimension.request import MeasureRequest
+from idim.tasks import Recipe, Task
+
+LI2018_EPOCHS = 100
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A recipe and the learning rate that goes with it (None: tune it)."""
+
+    name: str
+    recipe: Recipe
+    lr: float | None
+
+
+def protocol_for(request: MeasureRequest, task: Task) -> Protocol:
+    """Return how the runs of this request train; an explicit ``--lr`` or ``--steps`` wins."""
+    recipe, lr = task.recipe, None
+    if request.protocol == "li2018":
+        rows = len(task.train.targets) + len(task.selection.targets)
+        recipe, lr = _li2018(rows), 1e-3
+    if recipe.optimizer == "lbfgs":
+        lr = 1.0
+    if request.steps is not None:
+        recipe = dataclasses.replace(recipe, steps=request.steps)
+    return Protocol(request.protocol, recipe, request.learning_rate or lr)
+
+
+def _li2018(rows: int) -> Recipe:
+    batch = 128
+    return Recipe(
+        optimizer="adam",
+        schedule="constant",
+        batch_size=batch,
+        steps=LI2018_EPOCHS * math.ceil(rows / batch),
+        l2=1e-5,
+        train_on="train+selection",
+    )

@@ -1,0 +1,238 @@
+"""The answer of a measure: a frozen value that prints, draws, tabulates and saves itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from idim import plots
+from idim.errors import RequestError
+from idim.files import write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The runs at one d: the learning rate and the report-split score of every seed."""
+
+    d: int
+    lr: float
+    scores: Mapping[int, float]
+
+    @property
+    def mean(self) -> float:
+        """The mean score over seeds."""
+        return math.fsum(self.scores.values()) / len(self.scores)
+
+
+@dataclass(frozen=True)
+class DimensionResult:
+    """d_int with its interval and everything that defines it.
+
+    ``d_int`` is the smallest d whose expected score, over initialisation, P and data order
+    together, reaches ``bar["value"]``; None when ``censored``. ``ci95`` is [lo, hi] with an
+    infinite end where the bar was not bracketed. ``curve`` holds every run of the search;
+    ``fit`` the fitted monotone curve as (d, score) pairs; ``failed`` what did not finish and why.
+    """
+
+    d_int: int | None
+    ci95: tuple[float, float]
+    censored: bool
+    definition: str
+    bar: Mapping[str, Any]
+    reference: Mapping[str, Any]
+    metric: str
+    split: Mapping[str, str]
+    projection: str
+    D: int
+    model: str
+    task: str
+    protocol: Mapping[str, Any]
+    lr_rule: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    curve: tuple[CurvePoint, ...]
+    fit: tuple[tuple[float, float], ...]
+    failed: tuple[Mapping[str, Any], ...]
+    stopped: str
+    trainings: int
+    steps: int
+    seconds: float
+    versions: Mapping[str, str]
+
+    # -- as data ------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data; an infinite end of the interval becomes null."""
+        report: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self)}
+        report["ci95"] = [None if math.isinf(end) else end for end in self.ci95]
+        report["curve"] = [
+            {"d": p.d, "lr": p.lr, "scores": {str(s): v for s, v in sorted(p.scores.items())}} for p in self.curve
+        ]
+        return report
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a run: d, lr, seed, score."""
+        import pandas as pd
+
+        rows = [(p.d, p.lr, seed, score) for p in self.curve for seed, score in sorted(p.scores.items())]
+        return pd.DataFrame(rows, columns=["d", "lr", "seed", "score"])
+
+    # -- as a picture -------------------------------------------------------------------------
+
+    def plot(self, ax: Axes) -> Axes:
+        """Draw the curve on ``ax`` and return it."""
+        reference = None if not self.reference["n"] else (self.reference["mean"], self.reference["std"] or 0.0)
+        plots.dimension_curve(
+            ax,
+            scores={p.d: list(p.scores.values()) for p in self.curve},
+            fit=([x for x, _ in self.fit], [y for _, y in self.fit]) if self.fit else None,
+            bar=self.bar["value"],
+            bar_label=f"bar: {_bar_words(self.bar)}",
+            interval=None if self.censored else self.ci95,
+            d_int=self.d_int,
+            reference=reference,
+            metric=f"{self.metric} on the {self.split['report']} split",
+        )
+        ax.set_title(f"{self.model} on {self.task}, {self.projection}: D = {self.D:,}")
+        return ax
+
+    # -- as files -----------------------------------------------------------------------------
+
+    def save(self, folder: Path | str) -> Path:
+        """Write report.json and curve.png into ``folder``; each is whole or absent."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with plots.figure() as (fig, ax):
+            self.plot(ax)
+            plots.save(fig, folder / "curve.png")
+        write_json(folder / "report.json", self.to_dict())
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path | str) -> DimensionResult:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            RequestError: when the folder holds no report, or one of a newer format.
+        """
+        path = Path(folder) / "report.json"
+        try:
+            report = json.loads(path.read_text())
+            version = report.pop("format")
+        except (OSError, ValueError, KeyError) as error:
+            raise RequestError(
+                f"a folder written by `idim measure` holds report.json; received {folder}: {error}"
+            ) from error
+        if version > FORMAT:
+            raise RequestError(f"this idim reads reports up to format {FORMAT}; received format {version} in {path}")
+        lo, hi = report["ci95"]
+        report["ci95"] = (0.0 if lo is None else lo, math.inf if hi is None else hi)
+        report["curve"] = tuple(
+            CurvePoint(p["d"], p["lr"], {int(s): v for s, v in p["scores"].items()}) for p in report["curve"]
+        )
+        report["fit"] = tuple((x, y) for x, y in report["fit"])
+        report |= {"seeds": tuple(report["seeds"]), "failed": tuple(report["failed"])}
+        return cls(**report)
+
+    # -- as text ------------------------------------------------------------------------------
+
+    @property
+    def headline(self) -> str:
+        """The answer in one line."""
+        return f"{self._name} = {self._answer}"
+
+    @property
+    def _name(self) -> str:
+        share = self.bar["fraction"]
+        return f"d_int{round(100 * share)}" if share is not None else "d_int"
+
+    @property
+    def _answer(self) -> str:
+        lo, hi = self.ci95
+        if self.censored or self.d_int is None:
+            return f"not reached (censored): > {lo:,.0f}"
+        high = "∞" if math.isinf(hi) else f"{hi:,.0f}"
+        return f"{self.d_int:,}   95 % interval [{lo:,.0f}, {high}]"
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Return the report's head as (field, value) pairs."""
+        ref = self.reference
+        measured = (
+            f"{ref['mean']:.4f} ± {ref['std'] or 0:.4f} ({ref['n']} runs)" if ref["n"] else "not needed: absolute bar"
+        )
+        share = f"   {self.D / self.d_int:,.0f} x fewer than D" if self.d_int else ""
+        rows = [
+            (self._name, self._answer),
+            ("D", f"{self.D:,}{share}"),
+            ("bar", _bar_words(self.bar)),
+            ("full training", measured),
+            ("model, task", f"{self.model} on {self.task}; scores of the {self.split['report']} split"),
+            ("projection", self.projection),
+            ("learning rate", str(self.lr_rule["rule"])),
+            ("work", f"{self.trainings} trainings, {self.steps:,} steps, {self.seconds:,.0f} s of training"),
+        ]
+        if self.failed:
+            first = self.failed[0]
+            rows.append(("failed", f"{len(self.failed)} runs, first at d = {first['d']}: {first['message']}"))
+        return rows
+
+    def curve_rows(self) -> list[tuple[str, ...]]:
+        """Return the curve as text cells: d, lr, runs, mean, sd, whether the mean reaches the bar."""
+        rows: list[tuple[str, ...]] = []
+        for p in self.curve:
+            n, mean = len(p.scores), p.mean
+            sd = math.sqrt(math.fsum((v - mean) ** 2 for v in p.scores.values()) / (n - 1)) if n > 1 else math.nan
+            reached = "yes" if mean >= self.bar["value"] else "no"
+            rows.append(
+                (f"{p.d:,}", f"{p.lr:.3g}", str(n), f"{mean:.4f}", "" if math.isnan(sd) else f"{sd:.4f}", reached)
+            )
+        return rows
+
+    def __str__(self) -> str:
+        """Return a table that fits a terminal of 80 columns."""
+        head = [f"{name:>14}  {value}" for name, value in self.summary()]
+        cells = [CURVE_HEADS, *self.curve_rows()]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(CURVE_HEADS))]
+        lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in cells]
+        rule = "  ".join("-" * w for w in widths)
+        return "\n".join(line[:80] for line in [*head, "", lines[0], rule, *lines[1:]])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in self.summary())
+        heads = "".join(f"<th>{h}</th>" for h in CURVE_HEADS)
+        body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in self.curve_rows())
+        picture = f'<img alt="score against d" style="max-width:640px" src="data:image/png;base64,{self._picture()}">'
+        return (
+            f"<table>{head}</table>{picture}<details><summary>curve</summary>"
+            f"<table><tr>{heads}</tr>{body}</table></details>"
+        )
+
+    def _picture(self) -> str:
+        import base64
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder, plots.figure() as (fig, ax):
+            self.plot(ax)
+            plots.save(fig, Path(folder) / "curve.png")
+            return base64.b64encode((Path(folder) / "curve.png").read_bytes()).decode()
+
+
+CURVE_HEADS = ("d", "lr", "runs", "mean", "sd", "reaches bar")
+
+
+def _bar_words(bar: Mapping[str, Any]) -> str:
+    if bar["kind"] == "absolute":
+        return f"score {bar['value']:g}, absolute"
+    what = "the reference" if bar["kind"] == "fraction" else "the reference above chance"
+    return f"score {bar['value']:.4f} = {bar['fraction']:g} of {what}"
