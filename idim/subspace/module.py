@@ -109,7 +109,11 @@ class Subspace(nn.Module):
         self._theta = Theta(self.layout, self.projection, self.z, tuple(self.theta0))
         self.model = _hollow(model, selection, self._theta)
         self._trained = frozenset(selection.trained)
+        self._excluded = tuple(name for name, p in selection.frozen.items() if p.requires_grad)
         self._first_buffers = {name: stored.digest({name: b}) for name, b in self._buffers_of_state().items()}
+        self._aliases = _held_aliases(selection)
+        self.register_state_dict_post_hook(_leave_aliases_out)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_put_aliases_back)  # type: ignore[no-untyped-call]
         self.training = model.training
 
     @property
@@ -139,12 +143,15 @@ class Subspace(nn.Module):
     def merged(self) -> nn.Module:
         """Return an ordinary model of the class of the original, with theta as its parameters."""
         tensors = {name: nn.Parameter(tensor) for name, tensor in self.theta().items()}
-        with self._theta.hide() as hidden:
-            memo: dict[int, Any] = {id(hidden): hidden}
+        memo: dict[int, Any] = {}
+        with self._theta.hide():
             for module in self.model.modules():
                 if isinstance(module._parameters, Lifted):
                     memo[id(module._parameters)] = self._plain(module._parameters, tensors, memo)
-            return copy.deepcopy(self.model, memo)
+            model = copy.deepcopy(self.model, memo)
+        for name in self._excluded:
+            model.get_parameter(name).requires_grad_(True)
+        return model
 
     def _plain(self, lifted: Lifted, tensors: Mapping[str, Tensor], memo: dict[int, Any]) -> dict[str, Any]:
         names = self.layout.names
@@ -231,7 +238,7 @@ class Subspace(nn.Module):
         return space
 
     def _take(self, tensors: Mapping[str, Tensor]) -> None:
-        own = self.state_dict(keep_vars=True)
+        own = dict(self.named_parameters()) | dict(self.named_buffers())
         wanted = {"z"} | {f"model.{name}" for name in self._trained}
         if not wanted <= set(tensors) <= set(own):
             raise RequestError(f"the tensors must be {sorted(wanted)} and buffers; received {sorted(tensors)}")
@@ -270,9 +277,27 @@ def _hollow(model: nn.Module, selection: Selection, theta: Theta) -> nn.Module:
         if leaves:
             own = {leaf: p for leaf, p in module._parameters.items() if leaf not in leaves}
             module._parameters = Lifted(own, names, leaves, theta)
-    for name in selection.trained:
-        hollow.get_parameter(name).requires_grad_(True)
+    for name in (*selection.trained, *selection.frozen):
+        hollow.get_parameter(name).requires_grad_(name in selection.trained)
     return hollow
+
+
+def _held_aliases(selection: Selection) -> dict[str, str]:
+    """Return the further names of tied tensors that the copy itself holds, each with the first one."""
+    held = [*selection.trained, *selection.frozen]
+    return {f"model.{alias}": f"model.{name}" for name in held for alias in selection.aliases[name][1:]}
+
+
+def _leave_aliases_out(space: Subspace, state: dict[str, Any], prefix: str, _: object) -> None:
+    """Keep each tied tensor once in a ``state_dict``: safetensors refuses tensors that share memory."""
+    for alias in space._aliases:
+        del state[prefix + alias]
+
+
+def _put_aliases_back(space: Subspace, state: dict[str, Any], prefix: str, *_: object) -> None:
+    for alias, name in space._aliases.items():
+        if prefix + name in state:
+            state.setdefault(prefix + alias, state[prefix + name])
 
 
 def _check_plain(model: nn.Module) -> None:

@@ -4,7 +4,7 @@ r"""The working copy of :math:`\theta = \theta_0 + P z`, and the autograd nodes 
 where a model mixes them), written by ``projection.matvec(z, base=theta0, out=buffer)`` only when z
 or theta0 has changed. The model sees views of it. Each rewriting raises the buffer's version, so a
 backward pass through a graph of an older z raises the usual autograd error and is never silently
-wrong.
+wrong. Another tensor in the place of z (``torch.func.functional_call``) gets a buffer of its own.
 
 **Nodes made late.** The gradient :math:`\partial L/\partial z = \sum_G P_G^\top g_G` is a sum over
 groups G of consecutive tensors. Each group is one autograd node, whose backward pass projects
@@ -37,7 +37,8 @@ from idim.projections import Projection
 
 # A group's gradients are held together for a moment: few enough to be small beside theta, enough
 # that the projection's work on a row range is not spent on the range's ragged ends (these are of
-# the order of 16 d rows for interleaved Hadamard blocks).
+# the order of 16 d rows for interleaved Hadamard blocks). In a small model a group is about its
+# largest tensor, with room for the biases beside it.
 GROUP_ROWS = 1 << 20
 GROUP_ROWS_PER_D = 64
 
@@ -151,7 +152,7 @@ class Theta:
     def __init__(self, layout: Layout, projection: Projection, z: nn.Parameter, theta0: Sequence[Tensor]) -> None:
         self.layout, self.projection = layout, projection
         largest = max(layout.sizes)
-        rows = min(largest, max(GROUP_ROWS, GROUP_ROWS_PER_D * projection.d))
+        rows = min(largest + largest // 8, max(GROUP_ROWS, GROUP_ROWS_PER_D * projection.d))
         self.groups = groups_of(layout, rows=rows)
         self.group_of = tuple(group for group in self.groups for _ in group.tensors)
         self.calls = 0
@@ -169,8 +170,8 @@ class Theta:
     def bind(self, z: nn.Parameter, theta0: Sequence[Tensor]) -> None:
         """Take the coordinates and the initial values, one flat tensor a dtype run, to read from now on."""
         if any(new is not old for new, old in zip((z, *theta0), (self.z, *self.theta0), strict=True)):
-            self.z, self.theta0 = z, tuple(theta0)
             self.forget()
+        self.z, self.theta0 = z, tuple(theta0)
 
     @contextmanager
     def call(self) -> Iterator[None]:
