@@ -6,6 +6,7 @@ from idim.errors import unknown as _unknown
 from idim.projections.base import Projection, Rows
 from idim.projections.base import from_spec as _from_spec
 from idim.projections.dense import Dense
+from idim.projections.fastfood import Fastfood
 from idim.projections.hadamard import Hadamard
 from idim.projections.kronecker import Kronecker
 from idim.projections.layerwise import Layerwise
@@ -14,7 +15,7 @@ from idim.projections.sparse import Sparse
 from idim.projections.uniform import Uniform
 
 KINDS: dict[str, type[Projection]] = {
-    cls.kind: cls for cls in (Hadamard, Dense, Sparse, Uniform, Kronecker, Selector, Layerwise)
+    cls.kind: cls for cls in (Hadamard, Fastfood, Dense, Sparse, Uniform, Kronecker, Selector, Layerwise)
 }
 
 
@@ -53,6 +54,7 @@ def load(spec: Mapping[str, object]) -> Projection:
 __all__ = [
     "KINDS",
     "Dense",
+    "Fastfood",
     "Hadamard",
     "Kronecker",
     "Layerwise",
