@@ -17,6 +17,7 @@ and are the oracle of :mod:`idim.kernels.blocks_cpu`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -75,15 +76,16 @@ class Layout:
             lanes = min(lanes, max(1 << (blocks - 1).bit_length(), WORD * LANES // self.n))
         return Groups(start=index * self.rows, first=index * self.lanes, count=count, blocks=blocks, lanes=lanes)
 
-    def batches(self, start: int, stop: int) -> Iterator[Groups]:
-        """Yield the groups that rows [start, stop) touch, many at a time."""
+    def batches(self, start: int, stop: int, rows: int) -> Iterator[Groups]:
+        """Yield the groups that rows [start, stop) touch, about ``rows`` rows at a time."""
         index, end = start // self.rows, (stop - 1) // self.rows + 1
         while index < end:
-            count = max(1, min(BATCH // self.rows, min(end, self.last) - index))
+            count = max(1, min(-(-rows // self.rows), min(end, self.last) - index))
             yield self.groups(index, count)
             index += count
 
 
+@functools.lru_cache(64)
 def sign_keys(seed: int) -> tuple[Key, Key, Key]:
     """Return the keys of the signs of rounds 1, 2 and 3."""
     return stream_key(seed, "hadamard/1"), stream_key(seed, "hadamard/2"), stream_key(seed, "hadamard/3")
@@ -116,7 +118,7 @@ def lift(
     z: Tensor, start: int, stop: int, layout: Layout, keys: tuple[Key, Key, Key]
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield rows [start, stop) of the stacked blocks times ``z`` (its len(z) first columns), as (where, what)."""
-    for groups in layout.batches(start, stop):
+    for groups in layout.batches(start, stop, BATCH):
         rows = _lift_groups(z, groups, layout, keys)
         low, high = max(start, groups.start), min(stop, groups.start + rows.numel())
         yield slice(low - start, high - start), rows[low - groups.start : high - groups.start]
@@ -125,7 +127,7 @@ def lift(
 def pull(g: Tensor, start: int, d: int, layout: Layout, keys: tuple[Key, Key, Key]) -> Tensor:
     """Return the first ``d`` entries of the transposed blocks times ``g``, rows [start, start + len(g))."""
     total, stop = g.new_zeros(layout.n), start + g.numel()
-    for groups in layout.batches(start, stop):
+    for groups in layout.batches(start, stop, BATCH):
         padded = g.new_zeros(groups.count * groups.blocks * layout.n)
         low, high = max(start, groups.start), min(stop, groups.start + padded.numel())
         padded[low - groups.start : high - groups.start] = g[low - start : high - start]

@@ -24,7 +24,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from idim.kernels import blocks
+from idim.kernels import blocks, blocks_cpu
 from idim.kernels.bits import Key
 from idim.projections.base import Projection, compute_dtype
 
@@ -57,8 +57,15 @@ class Hadamard(Projection):
         return 1 / (self.n * math.sqrt(self.D))
 
     def _lift(self, z: Tensor, start: int, out: Tensor, base: Tensor | None) -> None:
-        for at, rows in blocks.lift(z * self._scale, start, start + out.numel(), self._layout, self._keys):
+        z = z * self._scale
+        if out.device.type == "cpu":
+            blocks_cpu.lift(z, start, out, base, self._layout, self._keys)
+            return
+        for at, rows in blocks.lift(z, start, start + out.numel(), self._layout, self._keys):
             out[at] = rows if base is None else base[at] + rows
 
     def _pull(self, g: Tensor, start: int) -> Tensor:
-        return blocks.pull(g.to(compute_dtype(g)), start, self.d, self._layout, self._keys) * self._scale
+        dtype = compute_dtype(g)
+        if g.device.type == "cpu":
+            return blocks_cpu.pull(g, start, self.d, self._layout, dtype, self._keys) * self._scale
+        return blocks.pull(g.to(dtype), start, self.d, self._layout, self._keys) * self._scale

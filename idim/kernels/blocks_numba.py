@@ -1,0 +1,232 @@
+"""Compiled kernels of three-round Hadamard blocks: the numbers of :mod:`idim.kernels.blocks`, to round-off.
+
+A group of blocks is one array of vectors, lane = block (tiles.py says how it is laid out), that stays in the
+cache from z to the rows. Position p = 32 high + low: H is the product of H over ``low``, over one or more fields
+of bits of ``high``, and over the parts in a vector, in any order, so neighbouring rounds share a pass over memory:
+with two factors, three transforms and three sign changes are four passes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from idim.kernels import tiles
+from idim.kernels.tiles import LANES, LOW, MAX_BITS, PITCH
+
+Floats = NDArray[np.floating]
+Words = NDArray[np.uint32]
+Slots = NDArray[np.int64]
+
+
+@numba.njit(inline="always")
+def _log2(n: int) -> int:
+    bits = 0
+    while (1 << bits) < n:
+        bits += 1
+    return bits
+
+
+@numba.njit(nogil=True, cache=True)
+def _first_field(highs: int) -> int:
+    """Return the width of the first field of the bits of ``high``: fields of nearly equal width, at most 5."""
+    bits = _log2(highs)
+    return bits // max(1, (bits + MAX_BITS - 1) // MAX_BITS)
+
+
+@numba.njit(nogil=True, cache=True)
+def _finish_round(x: Floats, highs: int, lows: int, apart: int) -> None:
+    """Transform over the fields of ``high`` but the first, and over the parts in a vector."""
+    bits = _log2(highs)
+    shift = _first_field(highs)
+    while shift < bits:
+        left = bits - shift
+        width = left // ((left + MAX_BITS - 1) // MAX_BITS)
+        for outer in range(highs >> (shift + width)):
+            for inner in range(1 << shift):
+                for low in range(lows):
+                    tiles.plain_high(x, width, (outer << (shift + width)) + inner, 1 << shift, low)
+        shift += width
+    if apart < LANES:
+        for high in range(highs):
+            for low in range(lows):
+                tiles.mix(x, high * PITCH + low * LANES, apart)
+
+
+@numba.njit(nogil=True, cache=True)
+def _turn_low(x: Floats, words: Words, highs: int, lows: int) -> None:
+    bits = _log2(lows)
+    for high in range(highs):
+        tiles.turn_low(x, words, bits, high)
+
+
+@numba.njit(nogil=True, cache=True)
+def _turn_high(x: Floats, words: Words, highs: int, lows: int) -> None:
+    width = _first_field(highs)
+    for outer in range(highs >> width):
+        for low in range(lows):
+            tiles.turn_high(x, words, width, outer << width, 1, low)
+
+
+@numba.njit(nogil=True, cache=True)
+def _enter(x: Floats, words: Words, z: Floats, highs: int, lows: int, apart: int) -> None:
+    width = _first_field(highs)
+    for outer in range(highs >> width):
+        for low in range(lows):
+            if apart == LANES:
+                tiles.enter(x, words, z, width, outer << width, 1, low)
+            else:
+                tiles.enter_wide(x, words, z, width, outer << width, 1, low)
+
+
+@numba.njit(nogil=True, cache=True)
+def _leave(x: Floats, words: Words, total: Floats, highs: int, lows: int) -> None:
+    width = _first_field(highs)
+    for outer in range(highs >> width):
+        for low in range(lows):
+            tiles.leave(x, words, total, width, outer << width, 1, low)
+
+
+@numba.njit(nogil=True, cache=True)
+def _draw(words: Words, key: Words, first: int, per_block: int, highs: int, lanes: int) -> None:
+    """Write the words of one round: lane l holds block ``first + l % lanes``, part ``l // lanes``."""
+    starts = np.empty(2 * LANES, np.uint32)
+    for lane in range(LANES):
+        start = (first + lane % lanes) * per_block + lane // lanes * highs
+        starts[lane], starts[LANES + lane] = np.uint32(start), np.uint32(start >> 32)
+    for high in range(highs):
+        tiles.draw(words, starts, key[0], key[1], high)
+
+
+@numba.njit(nogil=True, cache=True)
+def _aligned(size: int, like: NDArray[Any]) -> NDArray[Any]:
+    """Return an uninitialised array that begins on a cache line, so that no vector straddles two."""
+    raw = np.empty(size + LANES, like.dtype)
+    skip = (-np.int64(raw.ctypes.data)) % 64 // raw.itemsize
+    return raw[skip : skip + size]
+
+
+@numba.njit(nogil=True, cache=True)
+def _emit(x: Floats, highs: int, lows: int, slots: Slots, row: int, out: Floats, base: Floats, step: int) -> None:
+    """Transform over ``low`` and write the rows that lie in ``out``, where the group begins at ``row``."""
+    bits = _log2(lows)
+    for high in range(highs):
+        stop = row + lows * slots.size
+        if slots.size == LANES and row >= 0 and stop <= out.size:
+            tiles.emit(x, out, base, bits, high, row, row * step)
+        elif row < out.size and stop > 0:
+            tiles.plain_low(x, bits, high)
+            _scatter(x[high * PITCH :], lows, slots, row, out, base, step)
+        row = stop
+
+
+@numba.njit(nogil=True, cache=True)
+def _scatter(x: Floats, lows: int, slots: Slots, row: int, out: Floats, base: Floats, step: int) -> None:
+    for low in range(lows):
+        for slot in slots:
+            if 0 <= row < out.size:
+                out[row] = base[row * step] + x[low * LANES + slot]
+            row += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _absorb(x: Floats, highs: int, lows: int, slots: Slots, row: int, g: Floats) -> None:
+    """Load the rows that lie in ``g``, where the group begins at ``row``, zeros elsewhere; transform over ``low``."""
+    bits = _log2(lows)
+    for high in range(highs):
+        stop = row + lows * slots.size
+        if slots.size == LANES and row >= 0 and stop <= g.size:
+            tiles.absorb(x, g, bits, high, row)
+        else:
+            _gather(x[high * PITCH :], lows, slots, row, g)
+            tiles.plain_low(x, bits, high)
+        row = stop
+
+
+@numba.njit(nogil=True, cache=True)
+def _gather(x: Floats, lows: int, slots: Slots, row: int, g: Floats) -> None:
+    for i in range(lows * LANES):
+        x[i] = 0
+    for low in range(lows):
+        for slot in slots:
+            if 0 <= row < g.size:
+                x[low * LANES + slot] = g[row]
+            row += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def lift(
+    source: Floats,
+    n: int,
+    keys: Words,
+    first: int,
+    count: int,
+    slots: Slots,
+    lanes: int,
+    row: int,
+    out: Floats,
+    base: Floats,
+    step: int,
+) -> None:
+    """Write into ``out`` the rows of ``count`` groups that lie in it, plus ``base[step * row]``.
+
+    The first group has its first row at ``row`` of ``out``, of any sign. ``slots`` are the lanes of a vector that
+    hold rows, in order; ``source`` is z, one number a position if a group has 16 lanes, else laid out as a block.
+    """
+    part = n * lanes // LANES
+    highs, lows = max(1, part // LOW), min(part, LOW)
+    per_block, blocks = max(1, n // LOW), slots.size * lanes // LANES
+    x, words = _aligned(highs * PITCH, source), _aligned(highs * LANES, keys)
+    for group in range(count):
+        for sign in range(3):
+            _draw(words, keys[2 * sign : 2 * sign + 2], first + group * blocks, per_block, highs, lanes)
+            if sign == 0:
+                _enter(x, words, source, highs, lows, lanes)
+            elif sign == 1:
+                _turn_low(x, words, highs, lows)
+            else:
+                _turn_high(x, words, highs, lows)
+            _finish_round(x, highs, lows, lanes)
+        _emit(x, highs, lows, slots, row + group * n * blocks, out, base, step)
+
+
+@numba.njit(nogil=True, cache=True)
+def pull(
+    g: Floats, n: int, keys: Words, first: int, count: int, slots: Slots, lanes: int, row: int, total: Floats
+) -> None:
+    """Write to ``total`` [n] the transposed product of ``count`` groups with their rows in ``g``."""
+    part = n * lanes // LANES
+    highs, lows = max(1, part // LOW), min(part, LOW)
+    per_block, blocks = max(1, n // LOW), slots.size * lanes // LANES
+    x, words = _aligned(highs * PITCH, g), _aligned(highs * LANES, keys)
+    sums = _aligned(highs * PITCH, g)
+    for i in range(sums.size):
+        sums[i] = 0
+    for group in range(count):
+        _absorb(x, highs, lows, slots, row + group * n * blocks, g)
+        for sign in range(2, -1, -1):
+            _draw(words, keys[2 * sign : 2 * sign + 2], first + group * blocks, per_block, highs, lanes)
+            _finish_round(x, highs, lows, lanes)
+            if sign == 2:
+                _turn_high(x, words, highs, lows)
+            elif sign == 1:
+                _turn_low(x, words, highs, lows)
+            else:
+                _leave(x, words, sums, highs, lows)
+    _collect(sums, lanes, highs, lows, total)
+
+
+@numba.njit(nogil=True, cache=True)
+def _collect(sums: Floats, lanes: int, highs: int, lows: int, total: Floats) -> None:
+    """Write to ``total`` the sums over blocks, that is over the lanes of each part."""
+    for first in range(0, LANES, lanes):
+        for high in range(highs):
+            for low in range(lows):
+                at = high * PITCH + low * LANES + first
+                value = sums[at]
+                for lane in range(1, lanes):
+                    value += sums[at + lane]
+                total[first // lanes * highs * lows + high * lows + low] = value
