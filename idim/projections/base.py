@@ -210,7 +210,7 @@ def from_spec(spec: Mapping[str, object], kinds: Mapping[str, type[Projection]])
     """Build a projection from its ``spec``, refusing a version that this code would not reproduce.
 
     Raises:
-        RequestError: for an unknown kind or another version of it.
+        RequestError: for an unknown kind, another version of it, or fields that are not its own.
     """
     from idim.errors import unknown
 
@@ -222,7 +222,10 @@ def from_spec(spec: Mapping[str, object], kinds: Mapping[str, type[Projection]])
         received = spec.get("version")
         raise RequestError(f"this idim makes version {cls.version} of {kind!r}; received a spec of version {received}")
     options = {k: _tupled(v) for k, v in spec.items() if k not in ("kind", "version")}
-    return cls(**options)  # type: ignore[arg-type]
+    try:
+        return cls(**options)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise RequestError(f"a spec of {kind!r} must hold its fields; received {sorted(options)}: {error}") from error
 
 
 def _listed(value: object) -> object:

@@ -142,6 +142,7 @@ def change(folder: Path, **fields: object) -> None:
         (lambda f: change(f, version=2), "subspaces of version 1; received version 2"),
         (lambda f: change(f, projection=[]), "field 'projection' of"),
         (lambda f: change(f, projection={"kind": "hadamrd"}), "unknown projection 'hadamrd'"),
+        (lambda f: change(f, projection={"kind": "hadamard", "version": 1, "n": 3}), "must hold its fields; received"),
         (lambda f: change(f, tensors="../../elsewhere.safetensors"), "must stand beside its tensors"),
         (lambda f: change(f, include=["b*"]), "must have D = 3 rows"),
         (lambda f: change(f, train=["bias"], include=["*"]), "must have D = 12 rows"),
