@@ -4,7 +4,7 @@ import torch
 from scipy.linalg import hadamard
 
 from idim.errors import RequestError
-from idim.kernels.walsh import fwht, fwht_inplace
+from idim.kernels.walsh import fwht
 
 SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 512, 1024, 2048]
 
@@ -15,15 +15,10 @@ def test_reference_is_sylvesters_matrix(n):
     assert torch.allclose(fwht(x), x @ torch.from_numpy(hadamard(n).astype(float)), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("n", [*SIZES, 1 << 15])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("m", [1, 5])
-def test_kernel_agrees_with_reference(n, dtype, m):
-    x = np.random.default_rng(n).standard_normal((m, n)).astype(dtype)
-    expected = fwht(torch.from_numpy(x).double()).numpy()
-    fwht_inplace(x)
-    bound = np.finfo(dtype).eps * np.log2(2 * n) * np.linalg.norm(expected, axis=1).max()
-    assert np.abs(x - expected).max() <= bound
+@pytest.mark.parametrize("n", SIZES)
+def test_its_own_inverse_up_to_n(n):
+    x = torch.from_numpy(np.random.default_rng(n).standard_normal(n))
+    assert torch.allclose(fwht(fwht(x)), n * x, rtol=0, atol=1e-9)
 
 
 def test_any_leading_shape():
@@ -35,5 +30,3 @@ def test_any_leading_shape():
 def test_length_must_be_a_power_of_two(n):
     with pytest.raises(RequestError, match=f"received {n}"):
         fwht(torch.zeros(2, n))
-    with pytest.raises(RequestError, match=f"received {n}"):
-        fwht_inplace(np.zeros((2, n), dtype=np.float32))
