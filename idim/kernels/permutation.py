@@ -11,7 +11,8 @@ permute {0, …, ab - 1} for any functions :math:`f_t` (Luby & Rackoff, "How to 
 permutations from pseudorandom functions", 1988; sums modulo a and b as in Black & Rogaway, "Ciphers
 with arbitrary finite domains", 2002). A value of n or more is permuted again until it is below n
 ("cycle walking"), which happens to at most a share 1/√n of the values. The :math:`f_t` are tables of
-random numbers of :math:`\sqrt n` entries: 19 KB each at n = 22.7 million.
+random numbers of :math:`\sqrt n` entries: 19 KB each at n = 22.7 million. The images of a few numbers are as those
+of a uniform permutation once n is some tens; below, some orders are likelier than others.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
 A chunk is regenerated, used and dropped. On the CPU it goes through a compiled loop over numpy
 arrays; on another device, and as the oracle of the tests, through torch functions on
 :mod:`idim.kernels.bits`, which are the definition. Chunks begin at multiples of the chunk length,
-whatever rows are asked for, and their sums are added in order: results do not depend on threads.
+whatever rows are asked for, and are dealt out by their number alone: results do not depend on threads.
 """
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from idim.kernels import threads
 from idim.projections.base import Projection, compute_dtype
 
 CHUNK = 1 << 16  # rows: 256 KiB of float32, which stays in a core's second-level cache
+
+SHARES = 8  # sums of length d that are made side by side, whatever the number of threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +58,13 @@ class Chunked(Projection):
             low = high
 
     def _lift(self, z: Tensor, start: int, out: Tensor, base: Tensor | None) -> None:
-        for low, high in self._chunks(start, start + out.numel()):
+        def part(low: int, high: int) -> None:
             rows = slice(low - start, high - start)
             values = self._lift_chunk(z, low, high)
             out[rows] = values if base is None else values.add_(base[rows])
+
+        chunks = self._chunks(start, start + out.numel())
+        threads.run(functools.partial(part, *chunk) for chunk in chunks)
 
     def _lift_chunk(self, z: Tensor, start: int, stop: int) -> Tensor:
         if z.device.type != "cpu":
@@ -67,13 +74,22 @@ class Chunked(Projection):
         return values
 
     def _pull(self, g: Tensor, start: int) -> Tensor:
-        dtype = compute_dtype(g)
-        on_cpu = g.device.type == "cpu"
-        total = torch.zeros(self.d, dtype=torch.float64 if on_cpu else dtype, device=g.device)
-        for low, high in self._chunks(start, start + g.numel()):
-            part = g[low - start : high - start].to(dtype)
-            if on_cpu:
-                self._pull_compiled(part.numpy(), low, total.numpy())
-            else:
-                total += self._pull_reference(part, low)
-        return total.to(dtype)
+        dtype, on_cpu = compute_dtype(g), g.device.type == "cpu"
+        chunks = list(self._chunks(start, start + g.numel()))
+        shares = [chunks[k::SHARES] for k in range(min(SHARES, len(chunks)))]
+        totals = torch.zeros(len(shares), self.d, dtype=torch.float64 if on_cpu else dtype, device=g.device)
+
+        def part(share: list[tuple[int, int]], total: Tensor) -> None:
+            for low, high in share:
+                self._pull_chunk(g[low - start : high - start].to(dtype), low, total)
+
+        threads.run(functools.partial(part, *pair) for pair in zip(shares, totals, strict=True))
+        for total in totals[1:]:
+            totals[0] += total
+        return totals[0].to(dtype)
+
+    def _pull_chunk(self, g: Tensor, start: int, total: Tensor) -> None:
+        if g.device.type == "cpu":
+            self._pull_compiled(g.numpy(), start, total.numpy())
+        else:
+            total += self._pull_reference(g, start)

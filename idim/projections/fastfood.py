@@ -7,10 +7,10 @@ P is a stack of blocks of :math:`n \times n`, cut to D rows and d columns, each 
     V = \frac{1}{\sqrt n}\, S\, H\, G\, \Pi\, H\, B,
 
 in the letters of Le, Sarlós and Smola: B random signs, H the Walsh–Hadamard matrix (entries ±1), Π a random
-permutation, G independent standard normal numbers, and S so that the rows of V are as long as those of a Gaussian matrix:
-:math:`S_{ii} = s_i / \lVert G \rVert_F`, with :math:`s_i` of the χ law with n degrees of freedom. Π is a chain of
-three rounds :math:`x \leftarrow a x + c \bmod n,\; x \leftarrow x \oplus \lfloor x / 2^h \rfloor` (a odd), each a
-bijection, with fresh numbers in every block.
+permutation, G independent standard normal numbers, and S so that the rows of V are as long as those of a Gaussian
+matrix, :math:`S_{ii} = s_i / \lVert G \rVert_F` with :math:`s_i` of the χ law with n degrees of freedom. Π is a
+chain of three rounds :math:`x \leftarrow a x + c \bmod n,\; x \leftarrow x \oplus \lfloor x / 2^h \rfloor` (a odd),
+each a bijection, with fresh numbers in every block.
 
 G has independent signs and equal moments, so :math:`\mathbb{E}[G M G / \lVert G \rVert^2] = \mathrm{diag}(M) / n`,
 and with it :math:`\mathbb{E}[P^\top P] = I` for any B and Π, and however many rows are cut.
