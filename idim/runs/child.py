@@ -15,6 +15,7 @@ from idim.errors import RequestError
 from idim.runs.result import Outcome, RunResult
 from idim.runs.spec import RunSpec
 
+WORKER = ("-P", "-m", "idim.runs.worker")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -23,7 +24,7 @@ class Child:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "idim.runs.worker"],
+            [sys.executable, *WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_environment(),

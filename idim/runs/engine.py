@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -50,7 +51,8 @@ class Engine(ABC):
                     progress(outcome)
         except BaseException:
             self.close()
-            self.store.release()
+            with contextlib.suppress(RequestError):  # a store that can no longer be written is not the news
+                self.store.release()
             raise
         return {key: known[key] for key in wanted}
 

@@ -52,9 +52,7 @@ class Processes(Engine):
                 outcome = child.take(spec)
                 if outcome is not None:
                     self._idle.append(child)
-                else:
-                    outcome = _after_death(spec, child, deaths)
-                if outcome is None:
+                elif (outcome := _after_death(spec, child, deaths)) is None:
                     waiting.appendleft(spec)
                 finished = [] if outcome is None else [outcome]
                 self.store.record(finished, self._fill(waiting))  # filled first: no worker waits for the disk

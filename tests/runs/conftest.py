@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from idim import tasks
-from idim.runs import RunSpec
+from idim.runs import RunSpec, child
 from idim.tasks import Recipe
 
 
@@ -34,3 +34,29 @@ def spec() -> Callable[..., RunSpec]:
         )
 
     return make
+
+
+PUPPET = """
+import json, os, signal, sys, time
+for line in sys.stdin:
+    request = json.loads(line)
+    spec = request["spec"]
+    if spec["lr"] == 0.125:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(3600 if spec["recipe"]["steps"] == 10**6 else 1e-3 * (spec["seed"] % 7))
+    score = spec["seed"] / 3
+    result = dict(score=score, selection_score=score, train_loss=0.1, D=1, trained=1, steps=1, seconds=time.time())
+    answer = {"refused": "no data"} if spec["task"] == "mnist" else {"failed": "bad luck"}
+    print(json.dumps({"result": result} if spec["task"] == "toy" and spec["lr"] < 1 else answer), flush=True)
+"""
+
+
+@pytest.fixture
+def puppets(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Replace workers by quick ones that speak the protocol and train nothing; return their program.
+
+    A learning rate of 1/8 kills them, 10**6 steps take them an hour, the task mnist has no data, and
+    from lr = 1 on a run fails.
+    """
+    monkeypatch.setattr(child, "WORKER", ("-I", "-S", "-c", PUPPET))
+    return PUPPET

@@ -11,7 +11,7 @@ import pytest
 
 from idim import tasks
 from idim.errors import RequestError
-from idim.runs import Engine, Outcome, Processes, RunSpec, Serial, Store, engine, run, serial
+from idim.runs import Engine, Outcome, Processes, RunResult, RunSpec, Serial, Store, engine, run, serial, worker
 
 SpecMaker = Callable[..., RunSpec]
 Sweep = list[RunSpec]
@@ -51,7 +51,7 @@ def test_serial_gives_what_run_gives_and_goes_on_after_a_failure(store: Store, s
             assert run(outcome.spec) == outcome.result
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))])
 def test_processes_give_the_bits_of_serial(tmp_path: Path, sweep: Sweep, workers: int) -> None:
     with Store(tmp_path / "serial") as one, Store(tmp_path / "processes") as other:
         expected = results(Serial(one), sweep)
@@ -99,6 +99,7 @@ def test_an_interrupt_keeps_what_is_finished(store: Store, spec: SpecMaker, monk
     assert len(Serial(store).map(sweep)) == 4
 
 
+@pytest.mark.usefixtures("puppets")
 def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(store: Store, spec: SpecMaker) -> None:
     def stop(outcome: Outcome) -> None:
         raise KeyboardInterrupt
@@ -111,13 +112,28 @@ def test_an_interrupt_stops_the_workers_and_keeps_what_is_finished(store: Store,
     assert not processes._idle
 
 
-@pytest.mark.parametrize("make", [Serial, lambda *a: Processes(*a, workers=1)])
-def test_missing_data_stop_the_sweep_and_are_no_result(
-    tmp_path: Path, store: Store, spec: SpecMaker, make: Callable[[Store, Path], Engine]
-) -> None:
-    with make(store, tmp_path) as some, pytest.raises(RequestError, match=r"--data DIR or IDIM_DATA"):
-        some.map([spec(), dataclasses.replace(spec(), task="mnist")])
+def test_missing_data_stop_the_sweep_and_are_no_result(tmp_path: Path, store: Store, spec: SpecMaker) -> None:
+    sweep = [spec(), dataclasses.replace(spec(), task="mnist"), spec(seed=1)]
+    with pytest.raises(RequestError, match=r"--data DIR or IDIM_DATA"):
+        Serial(store, tmp_path).map(sweep)
     assert store.counts() == {"done": 1}
+
+
+@pytest.mark.usefixtures("puppets")
+def test_what_a_worker_refuses_stops_the_sweep_and_is_no_result(store: Store, spec: SpecMaker) -> None:
+    sweep = [spec(), dataclasses.replace(spec(), task="mnist"), spec(seed=1)]
+    with Processes(store, workers=1) as processes, pytest.raises(RequestError, match="no data"):
+        processes.map(sweep)
+    assert store.counts() == {"done": 1}
+
+
+def test_a_worker_refuses_what_serial_refuses(tmp_path: Path, spec: SpecMaker) -> None:
+    def answer(one: RunSpec) -> dict[str, object]:
+        return worker.serve({"spec": one.to_json(), "data": str(tmp_path)})
+
+    assert "--data DIR or IDIM_DATA" in str(answer(dataclasses.replace(spec(), task="mnist"))["refused"])
+    assert "lr 1e+300" in str(answer(spec(lr=1e300, optimizer="sgd"))["failed"])
+    assert RunResult.from_json(answer(spec())["result"]) == run(spec())  # type: ignore[arg-type]
 
 
 def test_less_than_one_worker_is_refused(store: Store) -> None:
@@ -125,6 +141,7 @@ def test_less_than_one_worker_is_refused(store: Store) -> None:
         Processes(store, workers=0)
 
 
+@pytest.mark.usefixtures("puppets")
 def test_an_idle_worker_that_dies_is_replaced(store: Store, spec: SpecMaker) -> None:
     with Processes(store, workers=1) as processes:
         processes.map([spec(seed=0)])
@@ -134,29 +151,23 @@ def test_an_idle_worker_that_dies_is_replaced(store: Store, spec: SpecMaker) -> 
         assert not processes.map([spec(seed=1)])[spec(seed=1).key].failed
 
 
-def test_a_run_that_takes_its_workers_with_it_is_a_failed_row(
-    store: Store, spec: SpecMaker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A module that shadows the worker kills itself at one learning rate, as running out of memory would."""
-    deadly = tmp_path / "deadly"
-    deadly.mkdir()
-    (deadly / "sitecustomize.py").write_text(
-        "import json, os, signal\n"
-        "loads = json.loads\n"
-        "def read(text, **options):\n"
-        "    content = loads(text, **options)\n"
-        "    if isinstance(content, dict) and content.get('spec', {}).get('lr') == 0.125:\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return content\n"
-        "json.loads = read\n"
-    )
-    monkeypatch.syspath_prepend(str(deadly))
+@pytest.mark.usefixtures("puppets")
+def test_a_run_that_takes_its_workers_with_it_is_a_failed_row(store: Store, spec: SpecMaker) -> None:
     with Processes(store, workers=2) as processes:
-        outcomes = processes.map([spec(lr=0.125), *(spec(seed=seed) for seed in range(4))])
+        outcomes = processes.map([spec(lr=0.125), *(spec(seed=seed) for seed in range(9))])
     assert [outcome.message for outcome in outcomes.values() if outcome.failed] == [
         "its worker process died 3 times, the last time of SIGKILL"
     ]
     assert {row["spec"]["lr"]: row["attempt"] for row in store.rows()} == {0.125: 3, 0.02: 1}
+
+
+@pytest.mark.usefixtures("puppets")
+def test_no_more_workers_are_started_than_there_are_runs(store: Store, spec: SpecMaker) -> None:
+    with Processes(store, workers=50) as processes:
+        processes.map([spec(seed=seed) for seed in range(2)])
+        assert len(processes._idle) <= 2
+        processes.map([spec(seed=seed) for seed in range(2)])
+        assert len(processes._idle) <= 2
 
 
 def test_a_worker_that_cannot_start_is_said(store: Store, spec: SpecMaker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -25,23 +24,19 @@ SpecMaker = Callable[..., RunSpec]
 
 DRIVER = """
 import json, sys
-from idim.runs import Processes, RunSpec, Store
+from idim.runs import Processes, RunSpec, Store, child
+if sys.argv[3]:
+    child.WORKER = ("-I", "-S", "-c", sys.argv[3])
 specs = [RunSpec.from_json(line) for line in json.loads(sys.argv[2])]
 with Store(sys.argv[1]) as store, Processes(store, workers=2) as engine:
     engine.map(specs, lambda outcome: print(outcome.spec.key, flush=True))
 """
 
 
-@pytest.fixture
-def sweep(spec: SpecMaker) -> list[RunSpec]:
+def make_sweep(spec: SpecMaker, runs: int) -> list[RunSpec]:
     """Return runs of some ten milliseconds each, one of which fails."""
-    return [spec(seed=seed, steps=60 + seed, d=5 + seed) for seed in range(24)] + [spec(lr=1e300, optimizer="sgd")]
-
-
-@pytest.fixture
-def expected(tmp_path: Path, sweep: list[RunSpec]) -> dict[str, Outcome]:
-    with Store(tmp_path / "undisturbed") as store:
-        return Serial(store).map(sweep)
+    quick = [spec(seed=seed, steps=200 + seed) for seed in range(runs)]
+    return [*quick, spec(lr=1e300, optimizer="sgd"), spec(d=30)]
 
 
 def finished(path: Path) -> dict[str, dict[str, Any]]:
@@ -60,21 +55,26 @@ def assert_sound(path: Path, expected: dict[str, Outcome], kept: dict[str, dict[
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def kill_workers(processes: Processes, times: int, moments: random.Random, done: threading.Event) -> list[int]:
-    """Kill a worker, at random moments, as often as asked while the sweep lasts; return those killed."""
-    killed: list[int] = []
-    while len(killed) < times and not done.wait(moments.uniform(0.0, 0.3)):
-        alive = [c._process.pid for c in [*processes._busy, *processes._idle] if c._process.pid not in killed]
-        if alive:
-            killed.append(moments.choice(alive))
-            os.kill(killed[-1], signal.SIGKILL)
-    return killed
+def kill_some(processes: Processes, moments: random.Random, times: int) -> Callable[[Outcome], None]:
+    """Return a progress callback that kills workers in the middle of their work, ``times`` in all."""
+    victims = sorted(moments.sample(range(20), times))
+
+    def told(_: Outcome) -> None:
+        told.count += 1  # type: ignore[attr-defined]
+        if victims and told.count > victims[0] and processes._busy:  # type: ignore[attr-defined]
+            victims.pop(0)
+            time.sleep(moments.uniform(0, 0.03))
+            os.kill(moments.choice(list(processes._busy))._process.pid, signal.SIGKILL)
+
+    told.count = 0  # type: ignore[attr-defined]
+    return told
 
 
-def kill_a_driver(path: Path, sweep: list[RunSpec], moments: random.Random) -> list[str]:
+def kill_a_driver(path: Path, sweep: list[RunSpec], moments: random.Random, program: str) -> list[str]:
     """Start a driver, kill it at a random moment; return the keys that it had acknowledged."""
     content = json.dumps([spec.to_json() for spec in sweep])
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(path), content], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", DRIVER, str(path), content, program]
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     told = [driver.stdout.readline().strip() for _ in range(moments.randrange(3))]
     time.sleep(moments.uniform(0.0, 0.1 if told else 2.0))
@@ -86,58 +86,64 @@ def kill_a_driver(path: Path, sweep: list[RunSpec], moments: random.Random) -> l
     return [key for key in told if key]
 
 
-def workers_die(path: Path, sweep: list[RunSpec], expected: dict[str, Outcome], times: int, seed: int) -> int:
+def workers_die(path: Path, sweep: list[RunSpec], times: int, seed: int) -> dict[str, Outcome]:
     with Store(path) as store, Processes(store, workers=2) as processes:
-        done, killed = threading.Event(), list[int]()
-        killer = threading.Thread(
-            target=lambda: killed.extend(kill_workers(processes, times, random.Random(seed), done))
-        )
-        killer.start()
-        outcomes = processes.map(sweep)
-        done.set()
-        killer.join()
-    assert outcomes == expected
-    assert_sound(path, expected, {})
-    return len(killed)
+        outcomes = processes.map(sweep, kill_some(processes, random.Random(seed), times))
+        assert 0 < len({row["key"] for row in store.rows() if row["attempt"] > 1}) <= times
+    return outcomes
 
 
-def drivers_die(path: Path, sweep: list[RunSpec], expected: dict[str, Outcome], times: int, seed: int) -> None:
-    moments = random.Random(seed)
-    kept: dict[str, dict[str, Any]] = {}
+def drivers_die(path: Path, sweep: list[RunSpec], times: int, seed: int, program: str = "") -> dict[str, Any]:
+    """Kill drivers, one after another on one store; return the rows that they finished."""
+    moments, kept = random.Random(seed), dict[str, Any]()
     for _ in range(times):
-        acknowledged = kill_a_driver(path, sweep, moments)
+        acknowledged = kill_a_driver(path, sweep, moments, program)
         rows = finished(path) if (path / "runs.sqlite").exists() else {}
         assert set(acknowledged) <= set(rows), "what was acknowledged is kept"
         assert {key: rows[key] for key in kept} == kept, "a finished training was repeated"
         kept = rows
+    return kept
+
+
+def serial(path: Path, sweep: list[RunSpec]) -> dict[str, Outcome]:
     with Store(path) as store:
-        assert Serial(store).map(sweep) == expected
-    assert_sound(path, expected, kept)
+        return Serial(store).map(sweep)
 
 
-def test_killed_workers_cost_nothing_but_time(
-    tmp_path: Path, sweep: list[RunSpec], expected: dict[str, Outcome]
-) -> None:
-    assert workers_die(tmp_path / "store", sweep, expected, times=2, seed=0) == 2
+def processes(path: Path, sweep: list[RunSpec]) -> dict[str, Outcome]:
+    with Store(path) as store, Processes(store, workers=2) as engine:
+        return engine.map(sweep)
 
 
-def test_killed_drivers_lose_nothing_acknowledged(
-    tmp_path: Path, sweep: list[RunSpec], expected: dict[str, Outcome]
-) -> None:
-    drivers_die(tmp_path / "store", sweep, expected, times=2, seed=0)
+def test_killed_workers_cost_nothing_but_time(tmp_path: Path, spec: SpecMaker, puppets: str) -> None:
+    sweep = make_sweep(spec, 60)
+    outcomes = workers_die(tmp_path / "store", sweep, times=10, seed=0)
+    assert outcomes == processes(tmp_path / "undisturbed", sweep)
+    assert_sound(tmp_path / "store", outcomes, {})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
-def test_killed_workers_twenty_times(
-    tmp_path: Path, sweep: list[RunSpec], expected: dict[str, Outcome], seed: int
-) -> None:
-    workers_die(tmp_path / "store", sweep, expected, times=2, seed=seed)
+def test_killed_drivers_lose_nothing_acknowledged(tmp_path: Path, spec: SpecMaker, puppets: str) -> None:
+    sweep = make_sweep(spec, 300)
+    kept = drivers_die(tmp_path / "store", sweep, times=2, seed=1, program=puppets)
+    outcomes = processes(tmp_path / "store", sweep)
+    assert outcomes == processes(tmp_path / "undisturbed", sweep)
+    assert_sound(tmp_path / "store", outcomes, kept)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_killed_drivers_twenty_times(
-    tmp_path: Path, sweep: list[RunSpec], expected: dict[str, Outcome], seed: int
-) -> None:
-    drivers_die(tmp_path / "store", sweep, expected, times=5, seed=seed)
+def test_killed_workers_twenty_times(tmp_path: Path, spec: SpecMaker, seed: int) -> None:
+    sweep = make_sweep(spec, 24)
+    outcomes = workers_die(tmp_path / "store", sweep, times=5, seed=seed)
+    assert outcomes == serial(tmp_path / "undisturbed", sweep)
+    assert_sound(tmp_path / "store", outcomes, {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_drivers_twenty_times(tmp_path: Path, spec: SpecMaker, seed: int) -> None:
+    sweep = make_sweep(spec, 60)
+    kept = drivers_die(tmp_path / "store", sweep, times=5, seed=seed)
+    outcomes = serial(tmp_path / "store", sweep)
+    assert outcomes == serial(tmp_path / "undisturbed", sweep)
+    assert_sound(tmp_path / "store", outcomes, kept)
