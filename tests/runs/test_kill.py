@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -56,17 +57,22 @@ def assert_sound(path: Path, expected: dict[str, Outcome], kept: dict[str, dict[
 
 
 def kill_some(processes: Processes, moments: random.Random, times: int) -> Callable[[Outcome], None]:
-    """Return a progress callback that kills workers in the middle of their work, ``times`` in all."""
+    """Return a progress callback that kills workers in the middle of their work, ``times`` in all.
+
+    No run is hit twice, because three deaths are a verdict on the run.
+    """
+    calls, hit = itertools.count(), set[str]()
     victims = sorted(moments.sample(range(20), times))
 
     def told(_: Outcome) -> None:
-        told.count += 1  # type: ignore[attr-defined]
-        if victims and told.count > victims[0] and processes._busy:  # type: ignore[attr-defined]
+        fresh = [child for child, spec in processes._busy.items() if spec.key not in hit]
+        if victims and next(calls) >= victims[0] and fresh:
             victims.pop(0)
             time.sleep(moments.uniform(0, 0.03))
-            os.kill(moments.choice(list(processes._busy))._process.pid, signal.SIGKILL)
+            victim = moments.choice(fresh)
+            hit.add(processes._busy[victim].key)
+            os.kill(victim._process.pid, signal.SIGKILL)
 
-    told.count = 0  # type: ignore[attr-defined]
     return told
 
 
