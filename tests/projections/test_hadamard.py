@@ -121,7 +121,9 @@ def test_any_range_of_rows(data):
     P, z, g = Hadamard(D=D, d=d, seed=2), normal(d, dtype=torch.float32), normal(stop - start, dtype=torch.float32)
     rows = P.rows(start, stop)
     assert torch.equal(rows.matvec(z), P.matvec(z)[start:stop])
-    assert close(rows.rmatvec(g), reference_pull(P, g, start), torch.float32)
+    # relative to the expected size of the sum, as the sum itself may cancel
+    error = rows.rmatvec(g).double() - reference_pull(P, g, start)
+    assert float(error.norm()) <= ROUND_OFF[torch.float32] * float(g.norm()) * math.sqrt(d / D)
 
 
 def test_rows_beside_a_range_are_left_alone():
