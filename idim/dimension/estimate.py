@@ -54,7 +54,7 @@ class Estimate:
         censored: no measured dimension reaches the bar; the interval then starts at the largest of them
             or, where that one cannot be told from the bar, below it.
         open_below: the smallest measured dimension may already reach the bar, so ``lo`` is 1 for want of runs below.
-        error: standard error of ``d_int`` (half the central 68 %); nan where it is not bounded.
+        error: standard error of ``d_int``: half the central 68 %, no wider than the interval; nan where unbounded.
         runs, n_seeds: finished runs, and different seeds among them.
         method: how the interval was found, in words.
         curve: the fitted monotone curve over the measured dimensions, (d, score) pairs.
@@ -110,13 +110,11 @@ def estimate(
         lo=lo,
         hi=hi,
         censored=above is None,
-        open_below=lo == d_min < int(scores.dims[0]) and scores.sure(level, near)[0] == 0,
+        open_below=lo == d_min < int(scores.dims[0]) and _bounds(scores, level, near)[0] == 0,
         error=spread,
         runs=len(scores.d),
         n_seeds=len(np.unique(scores.seed)),
-        method="t tests alone (too few runs near the bar)"
-        if local is None
-        else "spline with seed effects, and t tests",
+        method=SPLINE if local else T_TESTS,
         curve=_curve(scores, near, local),
     )
 
@@ -145,18 +143,25 @@ def _fit(scores: Scores, near: Mask) -> _Local | None:
 
 def _interval(scores: Scores, level: Level, near: Mask, local: _Local | None) -> tuple[int, float, float, float]:
     """Return lo, hi, the standard error and the median."""
-    fails, passes = scores.sure(level, near)
+    fails, passes = _bounds(scores, level, near)
     below, above = scores.bracket(level.mean)
     lo, hi, error = float(fails + 1), passes, math.nan
     centre = float(math.ceil(scores.crossing(level.mean) - 1e-9))
     if local is not None:
         low, one, middle, other, high = _quantiles(local, level, (0.025, ONE_SIGMA, 0.5, 1 - ONE_SIGMA, 0.975))
         bounded = low > local.places[0] or fails > 0
-        lo, hi = max(lo, low if bounded else 1.0), min(hi, high)
-        error, centre = (other - one) / 2 if math.isfinite(other) else math.nan, middle
+        lo, hi, centre = max(lo, low if bounded else 1.0), min(hi, high), middle
+        error = (min(other, hi) - max(one, lo)) / 2
     if above is None:
         return int(min(lo, scores.dims[-1])), math.inf, math.nan, centre
-    return int(min(lo, (below or 0) + 1)), max(hi, float(above)), error, centre
+    return int(min(lo, (below or 0) + 1)), max(hi, float(above)), error if 0 <= error < math.inf else math.nan, centre
+
+
+def _bounds(scores: Scores, level: Level, near: Mask) -> tuple[int, float]:
+    """Return the last dimension that surely fails and the first that surely passes, nearby or else anywhere."""
+    fails, passes = scores.sure(level, near)
+    far_fails, far_passes = scores.sure(level, np.ones_like(near))
+    return fails or far_fails, passes if math.isfinite(passes) else far_passes
 
 
 def _quantiles(local: _Local, level: Level, wanted: tuple[float, ...]) -> list[float]:

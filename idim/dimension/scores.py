@@ -30,8 +30,8 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Observations = Mapping[int, Mapping[int, float]]  # d -> seed -> score
 
-SURE = 0.975  # one-sided, so that two sure neighbours are a 95 % interval by themselves
-ODD = 0.02  # level at which a dimension's variance is called smaller than its side's
+SURE = 0.985  # one-sided; above 0.975 because several dimensions around the crossing are tested
+ODD = 0.002  # level at which a dimension's variance is called smaller than its side's
 
 
 @dataclass(frozen=True)

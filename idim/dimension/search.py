@@ -100,7 +100,7 @@ def propose(
     if search.spent >= budget:
         return _done(f"the budget of {budget} trainings is spent")
     if not any(observations.values()):
-        return search.section(d_min, d_max + 1, "bracket: first points")
+        return search.first()
     return search.step(Scores.of(observations), threshold, error, df)
 
 
@@ -146,6 +146,11 @@ class _Search:
             return _done("every given dimension has its seeds")
         return Proposal(points=tuple(wanted), done=False, reason=f"given dimensions: {len(wanted)} runs")
 
+    def first(self) -> Proposal:
+        """Divide the whole range."""
+        o = self.options
+        return self._runs(self._between(o.d_min, o.d_max + 1, o.batch) or [o.d_min], "bracket: first points")
+
     def step(self, scores: Scores, threshold: float, error: float, df: float) -> Proposal:
         """Bracket, or narrow, or stop."""
         o = self.options
@@ -159,10 +164,12 @@ class _Search:
             return self.section(below, above, f"bracket: between {below} and {above}")
         if math.isinf(o.width):
             return _done(f"bracketed between {below} and {above}")
-        apart = above <= EXACT and self._separated(below, above, threshold)
+        apart = below < EXACT and self._separated(below, above, threshold)
         if apart and above - below > 1:
             return self.section(below, above, f"exact: between {below}, which fails, and {above}, which passes")
         answer = estimate(self.observations, threshold=threshold, error=error, df=df, d_min=o.d_min)
+        if (answer.lo, answer.hi) == (below + 1, above) and answer.width > o.width:  # only a point inside helps
+            return self.section(below, above, f"narrow: {below} surely fails and {above} surely passes")
         ends = (below, above) if apart else self._deciding(answer.d_int or above, scores)
         return self._narrow(answer, [d for d in ends if d >= o.d_min], threshold, error)
 
@@ -198,7 +205,7 @@ class _Search:
     def _held_by_reference(self, answer: Estimate, threshold: float) -> bool:
         """Whether the part of the width that comes from the reference (they add in quadrature) is already too much."""
         own = estimate(self.observations, threshold=threshold, d_min=self.options.d_min).width
-        return math.isfinite(answer.width) and answer.width**2 - own**2 > self.options.width**2
+        return answer.width**2 - own**2 > self.options.width**2  # false where both are infinite
 
     # -- points -------------------------------------------------------------------------------
 
