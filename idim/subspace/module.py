@@ -106,7 +106,7 @@ class Subspace(nn.Module):
         self.theta0 = nn.ParameterList(
             nn.Parameter(flat, requires_grad=False) for flat in self.layout.flatten(selection.inside)
         )
-        self._theta = Theta(self.layout, self.projection, self.z, tuple(self.theta0))
+        self._theta = Theta(self.layout, self.projection, self.z, self._theta0)
         self.model = _hollow(model, selection, self._theta)
         self._trained = frozenset(selection.trained)
         self._excluded = tuple(name for name, p in selection.frozen.items() if p.requires_grad)
@@ -126,9 +126,13 @@ class Subspace(nn.Module):
         """Number of subspace coordinates."""
         return self.projection.d
 
+    @property
+    def _theta0(self) -> tuple[Tensor, ...]:
+        return tuple(self.theta0._parameters.values())  # type: ignore[arg-type]  # iteration costs microseconds a call
+
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the model's answer at theta0 + P z."""
-        self._theta.bind(self.z, tuple(self.theta0))
+        self._theta.bind(self.z, self._theta0)
         with self._theta.call():
             return self.model(*args, **kwargs)
 
@@ -136,7 +140,7 @@ class Subspace(nn.Module):
 
     def theta(self) -> dict[str, Tensor]:
         """Return a copy of theta0 + P z: tensors by name, without gradient."""
-        self._theta.bind(self.z, tuple(self.theta0))
+        self._theta.bind(self.z, self._theta0)
         self._theta.refresh()
         return self.layout.unflatten([buffer.clone() for buffer in self._theta.buffers])
 

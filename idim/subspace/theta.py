@@ -23,7 +23,7 @@ calling it, recurrent layers, tied weights), and look-ups from a recomputation i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,77 +35,78 @@ from torch.autograd.graph import increment_version
 from idim.parameters import Layout
 from idim.projections import Projection
 
-# A group's gradients are held together for a moment: few enough to be small beside theta, enough
-# that the projection's work on a row range is not spent on the range's ragged ends (these are of
-# the order of 16 d rows for interleaved Hadamard blocks). In a small model a group is about its
-# largest tensor, with room for the biases beside it.
-GROUP_ROWS = 1 << 20
-GROUP_ROWS_PER_D = 64
+# A group's gradients are held together for a moment. A group is about as large as the largest tensor
+# (whose gradient there must be), with room for the biases beside it; in a model of large tensors it
+# stays small beside theta, but not so small that the projection's work on a row range is spent on the
+# range's ragged ends (of the order of 16 d rows for interleaved Hadamard blocks); and a megabyte is
+# not worth a second node.
+LEAST_ROWS = 1 << 18
+MOST_ROWS = 1 << 20
+MOST_ROWS_PER_D = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Consecutive tensors, one autograd node: rows [start, start + sum(sizes)), inside dtype run ``run``."""
+    """Consecutive tensors of one dtype, one autograd node: rows [start, start + sum(sizes))."""
 
-    run: int
     start: int
-    tensors: range
+    tensors: slice
     sizes: tuple[int, ...]
-    shapes: tuple[tuple[int, ...], ...]
+
+
+def group_rows(largest: int, d: int) -> int:
+    """Return how many rows a group may have, where the largest tensor has ``largest`` (see the constants)."""
+    return max(LEAST_ROWS, min(largest + largest // 8, max(MOST_ROWS, MOST_ROWS_PER_D * d)))
 
 
 def groups_of(layout: Layout, *, rows: int) -> tuple[Group, ...]:
     """Pack consecutive tensors of one dtype into groups of at most ``rows`` rows, or one larger tensor."""
-    return tuple(
-        Group(
-            run=index,
-            start=layout.offsets[members.start],
-            tensors=members,
-            sizes=layout.sizes[members.start : members.stop],
-            shapes=layout.shapes[members.start : members.stop],
-        )
-        for index, run in enumerate(layout.runs)
-        for members in _packed(run, layout.sizes, rows)
-    )
+    ranges = (members for run in layout.runs for members in _packed(run, layout.sizes, rows))
+    return tuple(Group(start=layout.offsets[m.start], tensors=m, sizes=layout.sizes[m]) for m in ranges)
 
 
-def _packed(run: range, sizes: Sequence[int], rows: int) -> Iterator[range]:
+def _packed(run: range, sizes: Sequence[int], rows: int) -> Iterator[slice]:
     first, held = run.start, 0
     for i in run:
         if held and held + sizes[i] > rows:
-            yield range(first, i)
+            yield slice(first, i)
             first, held = i, 0
         held += sizes[i]
-    yield range(first, run.stop)
+    yield slice(first, run.stop)
 
 
 class _Lift(Function):
-    """Views of a group's rows of theta; backward: the group's share of the gradient in z."""
+    """Views of a group's tensors in the buffer; backward: the group's share of the gradient in z."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, projection: Projection, group: Group, rows: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, z: Tensor, projection: Projection, group: Group, parts: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.projection, ctx.group, ctx.like = projection, group, rows.new_empty(0)
+        ctx.projection, ctx.group = projection, group
         if not projection.linear:
             ctx.save_for_backward(z)
-        # detach: a view without history that shares the buffer's version counter
-        parts = zip(torch.split(rows, list(group.sizes)), group.shapes, strict=True)
-        return tuple(part.view(shape).detach() for part, shape in parts)
+        return tuple(part.detach() for part in parts)  # without history, and with the buffer's version counter
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        z = ctx.like if ctx.projection.linear else ctx.saved_tensors[0]
-        flat = _joined(grads, ctx.group.sizes, ctx.like)
-        pulled = _Pull.apply(flat, z.detach(), ctx.projection, ctx.group.start)  # type: ignore[no-untyped-call]
+        if all(g is None for g in grads):
+            return None, None, None, None
+        flat = _joined(grads, ctx.group.sizes)
+        z = flat if ctx.projection.linear else ctx.saved_tensors[0]  # a linear kind does not look at z
+        if torch.is_grad_enabled():
+            pulled = _Pull.apply(flat, z.detach(), ctx.projection, ctx.group.start)  # type: ignore[no-untyped-call]
+        else:
+            pulled = ctx.projection.vjp(z, flat, ctx.group.start)
         return pulled, None, None, None
 
 
-def _joined(grads: Sequence[Tensor | None], sizes: Sequence[int], like: Tensor) -> Tensor:
+def _joined(grads: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor:
     """Return a group's gradients end to end, zero where a tensor was not used."""
-    if len(grads) == 1 and grads[0] is not None:
-        return grads[0].reshape(-1)
+    like = next(g for g in grads if g is not None)
     pairs = zip(grads, sizes, strict=True)
-    return torch.cat([like.new_zeros(size) if g is None else g.reshape(-1) for g, size in pairs])
+    flat = [like.new_zeros(size) if g is None else g.reshape(-1) for g, size in pairs]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
 
 
 class _Pull(Function):
@@ -139,6 +140,13 @@ class _Push(Function):
         return pulled, None, None, None, None
 
 
+@contextmanager
+def _record() -> Iterator[None]:
+    """Make nodes where gradients are off: a first look under no_grad serves the whole forward pass."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
 class Theta:
     """theta0 + P z in flat buffers, handed out tensor by tensor (see the module).
 
@@ -151,10 +159,8 @@ class Theta:
 
     def __init__(self, layout: Layout, projection: Projection, z: nn.Parameter, theta0: Sequence[Tensor]) -> None:
         self.layout, self.projection = layout, projection
-        largest = max(layout.sizes)
-        rows = min(largest + largest // 8, max(GROUP_ROWS, GROUP_ROWS_PER_D * projection.d))
-        self.groups = groups_of(layout, rows=rows)
-        self.group_of = tuple(group for group in self.groups for _ in group.tensors)
+        self.groups = groups_of(layout, rows=group_rows(max(layout.sizes), projection.d))
+        self.group_of = tuple(group for group in self.groups for _ in group.sizes)
         self.calls = 0
         self.hidden: Tensor | None = None
         self.z, self.theta0 = z, tuple(theta0)
@@ -164,6 +170,7 @@ class Theta:
         """Let go of the buffers and views; the next look-up makes new ones."""
         self.views: list[Tensor | None] = [None] * len(self.layout.names)
         self.buffers: tuple[Tensor, ...] = ()
+        self.parts: list[Tensor] = []
         self.stamp: list[tuple[int, int]] = []
         self.seen: Tensor | None = None
 
@@ -217,27 +224,26 @@ class Theta:
         stamp = [(t.data_ptr(), t._version) for t in self.theta0]
         if self.seen is not None and self.stamp == stamp and torch.equal(self.seen, self.z):
             return
+        self.views = [None] * len(self.views)
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.z.device.type, enabled=False):
             self._write()
             self.stamp, self.seen = stamp, self.z.detach().clone()
-        self.views = [None] * len(self.views)
 
     def _write(self) -> None:
         self.seen = None
         if [(b.dtype, b.device) for b in self.buffers] != [(t.dtype, t.device) for t in self.theta0]:
-            self.buffers = tuple(torch.empty_like(t) for t in self.theta0)
+            self.buffers = tuple(torch.empty_like(t, requires_grad=False) for t in self.theta0)
+            self.parts = list(self.layout.unflatten(self.buffers).values())
         for run, base, buffer in zip(self.layout.runs, self.theta0, self.buffers, strict=True):
             rows = self.projection.rows(self.layout.offsets[run.start], self.layout.offsets[run.stop])
             increment_version(buffer)
             rows.matvec(self.z, out=buffer, base=base)
 
     def _open(self, group: Group) -> None:
-        offset = group.start - self.layout.offsets[self.layout.runs[group.run].start]
-        rows = self.buffers[group.run].narrow(0, offset, sum(group.sizes))
-        # a look-up under no_grad must not leave the whole forward pass without a gradient
-        with torch.inference_mode(False), torch.enable_grad():
-            views = _Lift.apply(self.z, self.projection, group, rows)  # type: ignore[no-untyped-call]
-            self.views[group.tensors.start : group.tensors.stop] = views
+        recording = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        with nullcontext() if recording else _record():
+            views = _Lift.apply(self.z, self.projection, group, self.parts[group.tensors])  # type: ignore[no-untyped-call]
+        self.views[group.tensors] = views
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy takes along: not the buffers and graph, which it makes for itself."""

@@ -123,6 +123,19 @@ class TiedAutoencoder(nn.Module):
         return self.out(torch.tanh(self.mid(self.table(x))))
 
 
+class Twice(nn.Module):
+    """One module under two names, used twice in a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.again = self.first
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.again(torch.tanh(self.first(x)))))
+
+
 class Lists(nn.Module):
     """Parameters in a list and in a dict of parameters."""
 
@@ -155,6 +168,7 @@ MODELS: dict[str, Make] = {
     "lstm": lambda: (randomised(Recurrent()), torch.randn(2, 3, 4, generator=generator(1))),
     "attention": lambda: (randomised(Attention()), torch.randn(2, 3, 8, generator=generator(1))),
     "tied": lambda: (randomised(TiedAutoencoder()), torch.randint(0, 11, (4, 3), generator=generator(1))),
+    "shared": lambda: (randomised(Twice()), torch.randn(4, 4, generator=generator(1))),
     "lists": lambda: (randomised(Lists()), torch.randn(4, 3, generator=generator(1))),
     "weight-norm": lambda: (randomised(WeightNormed()), torch.randn(4, 4, generator=generator(1))),
 }

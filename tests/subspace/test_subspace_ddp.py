@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
-from subspace_cases import generator, mlp
+from subspace_cases import explicit, generator, mlp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,7 +23,7 @@ def inputs() -> Tensor:
 
 
 def make(seed: int = 0) -> Subspace:
-    return Subspace(mlp(20, 30, 30, 3, seed=seed), d=16, train="4.bias", exclude="0.bias")
+    return explicit(mlp(20, 30, 30, 3, seed=seed), d=16, train="4.bias", exclude="0.bias")
 
 
 def train(space: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
 from subspace_cases import BatchNormNet, LeNet, explicit, generator, mlp, randomised
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from idim.errors import RequestError
-from idim.projections import Hadamard
+from idim.projections import KINDS, Hadamard
 from idim.subspace import Subspace
 
 
@@ -96,6 +98,29 @@ def test_convolutional_networks_train_by_name_of_projection(model: nn.Module, x:
 
 def test_lenet_has_the_published_size() -> None:
     assert Subspace(LeNet(), d=290).D == 44_426
+
+
+@pytest.mark.parametrize("name", [*sorted(KINDS), "layerwise:fastfood"])
+def test_every_kind_of_projection_by_name(name: str, tmp_path: Path) -> None:
+    model = mlp(8, 16, 4).double()
+    space = Subspace(model, projection=name, d=12, seed=1)
+    with torch.no_grad():
+        space.z.add_(0.1 * torch.randn(12, generator=generator(5), dtype=torch.float64))
+    x, _ = blobs()
+    x = x[:3].double()
+    assert torch.autograd.gradcheck(lambda z: functional_call(space, {"z": z.clone()}, (x,)).sum(), space.z)
+    space.save(tmp_path)
+    again = Subspace.load(tmp_path, model)
+    assert again.projection == space.projection
+    assert torch.equal(again(x), space(x))
+
+
+def test_structure_aware_subspaces_spend_one_scale_a_layer() -> None:
+    space = Subspace(mlp(8, 16, 4), projection="layerwise", d=12)
+    assert space.layout.layers == (8 * 16 + 16, 16 * 4 + 4)
+    assert space.z.tolist() == [0.0] * 10 + [1.0] * 2
+    x, _ = blobs()
+    assert torch.equal(space(x), mlp(8, 16, 4)(x))
 
 
 def test_seeds_name_projections() -> None:
