@@ -1,7 +1,8 @@
 """P z and Pᵀ g: nanoseconds per native parameter beside one pass of ``torch.add``, and the memory they need.
 
 Calls of all arms take turns in one process, so that a busy machine slows them alike; minimum and median are
-quoted. Memory is the rise of the peak resident size over the calls, with input and output already there.
+quoted. Memory is the rise of the peak resident size over the first call, with input and output already there
+and the kernel compiled; it includes the pages of torch's code that this call is the first to touch.
 
 The peer of 2020, ``intrinsic-dimensionality``, applies one Fastfood map padded to a power of two, in plain
 torch operations. Its release 0.1 on the package index holds no code; ``--peer DIR`` takes a checkout of
