@@ -17,7 +17,6 @@ Dimensionality Explains the Effectiveness of Language Model Fine-Tuning", 2020, 
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
@@ -29,29 +28,12 @@ from torch import Tensor, nn
 
 from idim import projections
 from idim.errors import RequestError
-from idim.parameters import Layout, Patterns, Selection, choose
+from idim.parameters import Layout, Patterns, choose
 from idim.projections import Projection
 from idim.subspace import stored
-from idim.subspace.theta import Lifted, Theta
-
-
-class _Forward:
-    """``forward`` of an instance shows the signature of its model: tools read it to choose what to pass."""
-
-    def __get__(self, space: Subspace | None, owner: type[Subspace]) -> Callable[..., Any]:
-        return owner._forward if space is None else _Bound(space)
-
-
-class _Bound:
-    def __init__(self, space: Subspace) -> None:
-        self._space = space
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._space._forward(*args, **kwargs)
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return inspect.signature(self._space.model.forward)
+from idim.subspace.hollow import Lifted, held_aliases, hollow
+from idim.subspace.signature import ForwardOfModel
+from idim.subspace.theta import Theta
 
 
 class Subspace(nn.Module):
@@ -74,7 +56,8 @@ class Subspace(nn.Module):
         projection: P.
 
     Parameters that the model has frozen (``requires_grad`` false) stay frozen. To free the memory
-    of the original, let go of it: the Subspace shares no tensor with it.
+    of the original, let go of it: the Subspace shares no tensor with it. ``transformers.Trainer``
+    reads label names from the class of a model; to evaluate, give it ``label_names=["labels"]``.
 
     Raises:
         RequestError: for a pattern that matches nothing, no float parameter left inside, d > D, an
@@ -82,7 +65,7 @@ class Subspace(nn.Module):
     """
 
     z: nn.Parameter
-    forward = _Forward()
+    forward = ForwardOfModel()
 
     def __init__(
         self,
@@ -107,11 +90,11 @@ class Subspace(nn.Module):
             nn.Parameter(flat, requires_grad=False) for flat in self.layout.flatten(selection.inside)
         )
         self._theta = Theta(self.layout, self.projection, self.z, self._theta0)
-        self.model = _hollow(model, selection, self._theta)
+        self.model = hollow(model, selection, self._theta)
         self._trained = frozenset(selection.trained)
         self._excluded = tuple(name for name, p in selection.frozen.items() if p.requires_grad)
         self._first_buffers = {name: stored.digest({name: b}) for name, b in self._buffers_of_state().items()}
-        self._aliases = _held_aliases(selection)
+        self._aliases = held_aliases(selection)
         self.register_state_dict_post_hook(_leave_aliases_out)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_put_aliases_back)  # type: ignore[no-untyped-call]
         self.training = model.training
@@ -130,8 +113,8 @@ class Subspace(nn.Module):
     def _theta0(self) -> tuple[Tensor, ...]:
         return tuple(self.theta0._parameters.values())  # type: ignore[arg-type]  # iteration costs microseconds a call
 
-    def _forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the model's answer at theta0 + P z."""
+    def answer(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the model's answer at theta0 + P z: what calling the Subspace does, hooks apart."""
         self._theta.bind(self.z, self._theta0)
         with self._theta.call():
             return self.model(*args, **kwargs)
@@ -268,28 +251,6 @@ class Subspace(nn.Module):
         theta0 = self.layout.unflatten([t.detach() for t in self.theta0])
         held = dict(self.model.named_parameters()) | self._buffers_of_state()
         return stored.digest(theta0 | {n: t for n, t in held.items() if n not in written | self._trained})
-
-
-def _hollow(model: nn.Module, selection: Selection, theta: Theta) -> nn.Module:
-    """Return a copy of ``model`` that reads the chosen parameters from ``theta`` and holds the others."""
-    blank = nn.Parameter(torch.empty(0), requires_grad=False)
-    hollow = copy.deepcopy(model, {id(p): blank for p in selection.inside.values()})
-    index = {alias: i for i, name in enumerate(selection.inside) for alias in selection.aliases[name]}
-    for prefix, module in hollow.named_modules():
-        names = tuple(module._parameters)
-        leaves = {leaf: index[path] for leaf in names if (path := f"{prefix}.{leaf}".lstrip(".")) in index}
-        if leaves:
-            own = {leaf: p for leaf, p in module._parameters.items() if leaf not in leaves}
-            module._parameters = Lifted(own, names, leaves, theta)
-    for name in (*selection.trained, *selection.frozen):
-        hollow.get_parameter(name).requires_grad_(name in selection.trained)
-    return hollow
-
-
-def _held_aliases(selection: Selection) -> dict[str, str]:
-    """Return the further names of tied tensors that the copy itself holds, each with the first one."""
-    held = [*selection.trained, *selection.frozen]
-    return {f"model.{alias}": f"model.{name}" for name in held for alias in selection.aliases[name][1:]}
 
 
 def _leave_aliases_out(space: Subspace, state: dict[str, Any], prefix: str, _: object) -> None:

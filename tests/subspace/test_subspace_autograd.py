@@ -20,7 +20,8 @@ from idim.errors import RequestError
 from idim.parameters import Layout
 from idim.projections import Projection
 from idim.subspace import Subspace
-from idim.subspace.theta import Theta, groups_of
+from idim.subspace.graph import groups_of
+from idim.subspace.theta import Theta
 
 
 @pytest.fixture
@@ -273,6 +274,19 @@ def test_a_non_finite_z_is_refused_and_the_next_good_one_served(space: Subspace,
         space(x)
     space.z.data[1] = 0.5
     torch.testing.assert_close(space(x), by_hand(space, mlp(5, 7, 6, 3))(x))
+
+
+def test_a_model_that_writes_into_its_weights_starts_each_call_from_theta() -> None:
+    model = nn.Sequential(nn.Embedding(10, 4, max_norm=0.5), mlp(4, 2)[0])
+    space = shifted(explicit(model))
+    rows, tokens = by_hand(space, model)[0].weight.detach().clone(), torch.arange(3)
+    first = space(tokens)
+    assert rows.norm(dim=1).max() > 0.5
+    assert torch.equal(space(tokens), first)
+    torch.testing.assert_close(space.theta()["0.weight"], rows)
+    first = space(tokens)
+    first.sum().backward()
+    assert space.z.grad is not None
 
 
 # -- groups and memory ------------------------------------------------------------------------------
