@@ -1,6 +1,6 @@
 """Compiled kernels of three-round Hadamard blocks: the numbers of :mod:`idim.kernels.blocks`, to round-off.
 
-A group of blocks is one array of vectors, lane = block (tiles.py says how it is laid out), that stays in the
+A group of blocks is one array of vectors, lane = block (vectors.py says how it is laid out), that stays in the
 cache from z to the rows. Position p = 32 high + low: H is the product of H over ``low``, over one or more fields
 of bits of ``high``, and over the parts in a vector, in any order, so neighbouring rounds share a pass over memory:
 with two factors, three transforms and three sign changes are four passes.
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from idim.kernels import tiles
-from idim.kernels.tiles import LANES, LOW, MAX_BITS, PITCH
+from idim.kernels.tiles import MAX_BITS
+from idim.kernels.vectors import LANES, LOW, PITCH
 
 Floats = NDArray[np.floating]
 Words = NDArray[np.uint32]

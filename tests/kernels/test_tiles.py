@@ -5,7 +5,7 @@ import torch
 from scipy.linalg import hadamard
 
 from idim.kernels import bits, tiles
-from idim.kernels.tiles import LANES, LOW, PITCH
+from idim.kernels.vectors import LANES, LOW, PITCH
 
 
 @numba.njit
