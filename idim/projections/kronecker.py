@@ -101,9 +101,11 @@ def factor(rows: int, columns: int, seed: int, stream: str, dtype: torch.dtype) 
 
     It is the Q of a Gaussian matrix, computed in float64 with a positive diagonal of R, so that its law is uniform.
     """
-    entries = gaussians(stream_key(seed, stream), torch.arange(columns * rows)).double().view(columns, rows)
-    _orthonormalise(entries.numpy())
-    return entries.to(dtype)
+    key, vectors = stream_key(seed, stream), torch.empty(columns, rows, dtype=torch.float64)
+    for j in range(columns):
+        vectors[j] = gaussians(key, torch.arange(j * rows, (j + 1) * rows))
+    _orthonormalise(vectors.numpy())
+    return vectors.to(dtype)
 
 
 @numba.njit(nogil=True, cache=True)
