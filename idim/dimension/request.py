@@ -19,7 +19,7 @@ MAX_DIMS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureRequest:
-    """Measure d_int: the smallest number of coordinates whose training reaches the bar."""
+    """Measure d_int: the least number of coordinates whose training reaches the bar."""
 
     task: str = "digits"
     """What to learn: digits, mnist, idx:FOLDER, toy, regression:RANK."""

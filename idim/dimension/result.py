@@ -79,6 +79,7 @@ class DimensionResult:
         report["curve"] = [
             {"d": p.d, "lr": p.lr, "scores": {str(s): v for s, v in sorted(p.scores.items())}} for p in self.curve
         ]
+        report |= {"seeds": list(self.seeds), "failed": list(self.failed), "fit": [list(point) for point in self.fit]}
         return report
 
     def to_frame(self) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def build(name: str, *, input_shape: tuple[int, ...], outputs: int, seed: int) -
     """
     kind, _, argument = name.partition(":")
     if kind not in MODELS:
-        raise unknown("model", name, MODELS)
+        raise unknown("model", kind, MODELS)
     if argument and kind != "mlp":
         raise RequestError(f"model {kind!r} takes no argument; received {name!r}")
     if kind == "linear":

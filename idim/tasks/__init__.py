@@ -37,7 +37,7 @@ def load(name: str, *, data: Path | None = None) -> Task:
     """
     kind, _, argument = name.partition(":")
     if kind not in TASKS:
-        raise unknown("task", name, TASKS)
+        raise unknown("task", kind, TASKS)
     return TASKS[kind](argument, data)
 
 

@@ -68,7 +68,7 @@ def _task(name: str, inputs: Tensor, targets: Tensor) -> Task:
         input_shape=(D,),
         outputs=1,
         default_model="linear",
-        default_bar="absolute:0.999999",
+        default_bar="absolute:0.999999999",
         recipe=Recipe(optimizer="lbfgs", schedule="constant", batch_size=0, steps=500, precision="float64"),
         fingerprint=fingerprint("linear, version 1", (inputs.numpy(), targets.numpy())),
     )
