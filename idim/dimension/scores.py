@@ -30,7 +30,7 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Observations = Mapping[int, Mapping[int, float]]  # d -> seed -> score
 
-SURE = 0.985  # one-sided; above 0.975 because several dimensions around the crossing are tested
+SURE = 0.99  # one-sided; above 0.975 because several dimensions around the crossing are tested, again and again
 ODD = 0.002  # level at which a dimension's variance is called smaller than its side's
 
 
@@ -99,7 +99,7 @@ class Scores:
     def sure(self, level: Level, near: Mask) -> tuple[int, float]:
         """Return the last dimension surely below ``level`` and the first surely at it, among ``near`` [K].
 
-        Zero and infinity where no dimension is sure.
+        Only a dimension with two runs or more is judged. Zero and infinity where none is sure.
         """
         passes = self.rising >= level.mean
         below = [self.dims[k] for k in self._sure_places(level, near & ~passes, -1)]
@@ -110,7 +110,8 @@ class Scores:
         pooled, df = self.variance(side)
         if df < 2:
             return []
-        return [k for k in np.flatnonzero(side).tolist() if self._probability(k, sign, level, pooled, df) >= SURE]
+        repeated = np.flatnonzero(side & (self.count > 1)).tolist()
+        return [k for k in repeated if self._probability(k, sign, level, pooled, df) >= SURE]
 
     def _probability(self, place: int, sign: int, level: Level, pooled: float, df: int) -> float:
         """Return how sure it is that the mean at a place is above (sign 1) or below (sign -1) the level."""

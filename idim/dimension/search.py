@@ -97,8 +97,6 @@ def propose(
     search = _Search(options, observations, failed)
     if dims is not None:
         return search.fixed(dims)
-    if search.spent >= budget:
-        return _done(f"the budget of {budget} trainings is spent")
     if not any(observations.values()):
         return search.first()
     return search.step(Scores.of(observations), threshold, error, df)
@@ -244,10 +242,12 @@ class _Search:
 
     def _runs(self, dims: Sequence[int], reason: str) -> Proposal:
         """Propose a batch over these dimensions, the next seed where runs are fewest."""
-        if not dims:
-            return _done("no dimension is left to try")
+        room = min(self.options.batch, self.options.budget - self.spent)
+        if not dims or room < 1:
+            spent = f"the budget of {self.options.budget} trainings is spent"
+            return _done(spent if dims else "no dimension is left to try")
         points: list[Point] = []
-        while len(points) < min(self.options.batch, self.options.budget - self.spent):
+        while len(points) < room:
             taken = {d: sum(p[0] == d for p in points) for d in dims}
             d = min(dims, key=lambda d: (self._count(d) + taken[d], d))
             points.append((d, self._seeds(d, taken[d] + 1)[-1]))
