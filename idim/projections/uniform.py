@@ -54,10 +54,10 @@ class Uniform(Chunked):
     def _sign_key(self) -> Key:
         return stream_key(self.seed, "uniform/signs")
 
-    def _weights(self, device: torch.device) -> Tensor:
-        """Return the size of the entries of each column, [d], float64: the first D mod d parts have a row more."""
-        count = self.D // self.d + (torch.arange(self.d, device=device) < self.D % self.d)
-        return count.to(torch.float64 if device.type == "cpu" else torch.float32).rsqrt()
+    @property
+    def _weights(self) -> Tensor:
+        """The size of the entries of each column, [d], float64, on the CPU: the first D mod d parts have a row more."""
+        return (self.D // self.d + (torch.arange(self.d) < self.D % self.d)).double().rsqrt()
 
     def _entries(self, start: int, stop: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return column and sign of rows [start, stop)."""
@@ -67,11 +67,11 @@ class Uniform(Chunked):
 
     def _lift_reference(self, z: Tensor, start: int, stop: int) -> Tensor:
         columns, sign = self._entries(start, stop, z)
-        return (z * self._weights(z.device).to(z.dtype))[columns] * sign
+        return (z * self._weights.to(z.dtype).to(z.device))[columns] * sign
 
     def _pull_reference(self, g: Tensor, start: int) -> Tensor:
         columns, sign = self._entries(start, start + g.numel(), g)
-        return g.new_zeros(self.d).index_add_(0, columns, g * sign) * self._weights(g.device).to(g.dtype)
+        return g.new_zeros(self.d).index_add_(0, columns, g * sign) * self._weights.to(g.dtype).to(g.device)
 
     def _compiled_entries(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the columns of rows [start, start + count) and the words that hold their sign bits."""
@@ -84,13 +84,13 @@ class Uniform(Chunked):
         return columns, np.zeros((count + 31) // 32 + 1, dtype=np.uint32)
 
     def _lift_compiled(self, z: np.ndarray, start: int, out: np.ndarray) -> None:
-        weighted = (z * self._weights(torch.device("cpu")).numpy()).astype(z.dtype)
+        weighted = (z * self._weights.numpy()).astype(z.dtype)
         _gather(weighted, *self._compiled_entries(start, out.size), start & 31, out)
 
     def _pull_compiled(self, g: np.ndarray, start: int, total: np.ndarray) -> None:
         part = np.zeros(self.d)
         _scatter(g, *self._compiled_entries(start, g.size), start & 31, part)
-        total += part * self._weights(torch.device("cpu")).numpy()
+        total += part * self._weights.numpy()
 
 
 @numba.njit(nogil=True, cache=True)
