@@ -113,6 +113,27 @@ def line(name: str, row: Record) -> str:
     return f"{name:12s} {row['simulations']:5.0f} " + " ".join(format(row[k], FORMATS.get(k, "9.3f")) for k in COLUMNS)
 
 
+def study(families: list[str], each: int, seeds: int) -> dict[str, Record]:
+    """Simulate each family, print its row as it is ready, and return all rows with the row of all."""
+    print(f"{'family':12s} {'sims':>5s} " + " ".join(f"{title:>9s}" for title in COLUMNS.values()))
+    everything: list[Record] = []
+    table: dict[str, Record] = {}
+    for name in families:
+        records = [simulate(name, number, seeds) for number in range(each)]
+        everything += records
+        table[name] = summary(records)
+        print(line(name, table[name]), flush=True)
+    table["all"] = summary(everything)
+    print(line("all", table["all"]))
+    return table
+
+
+def run(simulations: int = 500) -> dict[str, Record]:
+    """Return the row of all families together, for three and for five seeds."""
+    each = -(-simulations // len(FAMILIES))
+    return {f"{seeds} seeds": study(list(FAMILIES), each, seeds)["all"] for seeds in (3, 5)}
+
+
 def main() -> None:
     """Run the study and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -123,17 +144,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     names = args.families.split(",")
-    each = args.simulations if args.per_family else -(-args.simulations // len(names))
-    print(f"{'family':12s} {'sims':>5s} " + " ".join(f"{title:>9s}" for title in COLUMNS.values()))
-    everything: list[Record] = []
-    table: dict[str, Record] = {}
-    for name in names:
-        records = [simulate(name, number, args.seeds) for number in range(each)]
-        everything += records
-        table[name] = summary(records)
-        print(line(name, table[name]), flush=True)
-    table["all"] = summary(everything)
-    print(line("all", table["all"]))
+    table = study(names, args.simulations if args.per_family else -(-args.simulations // len(names)), args.seeds)
     if args.out:
         args.out.write_text(json.dumps({"seeds": args.seeds, "families": table}, indent=1) + "\n")
 

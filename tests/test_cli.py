@@ -54,9 +54,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--task", "regression:0"], "rank of regression must be between 1 and 1000; received 0"),
     ],
 )
-def test_bad_requests(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_requests(arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert said in refused(capsys, *BASE, "--out", str(out), *arguments)
     assert not out.exists(), "nothing may be half-written"

@@ -91,7 +91,8 @@ class Procedure:
         level = Level(threshold, error, float(max(1, len(reference.scores) - 1)))
         rule = self.rate_rule(level)
         self.seen, self.failed, stopped = self.search(rule, level, self.request.seeds)
-        return self.report(reference, rule, threshold, estimate(self.seen, **level.options()), stopped)
+        answer = estimate(self.seen, **level.options(), d_min=self.d_min)
+        return self.report(reference, rule, threshold, answer, stopped)
 
     # -- the bar ------------------------------------------------------------------------------
 
@@ -148,7 +149,7 @@ class Procedure:
         if self.request.dimensions:
             return self.request.dimensions[len(self.request.dimensions) // 2]
         seen, _, _ = self.search(rule, level, seeds=1)
-        return estimate(seen, **level.options()).d_int or self.d_max
+        return estimate(seen, **level.options(), d_min=self.d_min).d_int or self.d_max
 
     # -- the search ---------------------------------------------------------------------------
 

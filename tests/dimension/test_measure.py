@@ -112,5 +112,5 @@ def test_a_result_survives_its_folder(tmp_path: Path) -> None:
 
 
 def test_no_report_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="holds report.json; received"):
+    with pytest.raises(RequestError, match=r"holds report\.json; received"):
         DimensionResult.load(tmp_path)
