@@ -158,11 +158,12 @@ def _dot(x: np.ndarray, y: np.ndarray) -> float:
 @numba.njit(nogil=True, cache=True)
 def _pull(first: np.ndarray, second: np.ndarray, start: int, g: np.ndarray, square: np.ndarray) -> None:
     """Add first · G · secondᵀ to ``square``, float64, for the entries [start, start + len(g)) of G."""
-    width = second.shape[1]
+    width, weights = second.shape[1], np.empty(second.shape[0])
     for row in range(start // width, (start + g.size - 1) // width + 1):
         low, high = max(start, row * width), min(start + g.size, (row + 1) * width)
         line = g[low - start : high - start]
         for c in range(square.shape[1]):
-            weight = _dot(line, second[c, low - row * width : high - row * width])
-            for a in range(square.shape[0]):
-                square[a, c] += first[a, row] * weight
+            weights[c] = _dot(line, second[c, low - row * width : high - row * width])
+        for a in range(square.shape[0]):
+            for c in range(square.shape[1]):
+                square[a, c] += first[a, row] * weights[c]
