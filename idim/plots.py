@@ -104,12 +104,12 @@ def dimension_curve(
         )  # fmt: skip
     ax.set_xlabel("subspace coordinates d")
     ax.set_ylabel(metric)
-    _plain_log_ticks(ax)
+    plain_log_ticks(ax)
     ax.legend(loc="lower right")
     return ax
 
 
-def _plain_log_ticks(ax: Axes) -> None:
+def plain_log_ticks(ax: Axes) -> None:
     """Label 1, 2 and 5 of each decade as plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

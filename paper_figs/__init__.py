@@ -1,0 +1,1 @@
+"""Figures drawn from stored results; nothing here trains. ``python -m paper_figs`` draws them all."""

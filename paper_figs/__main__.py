@@ -1,0 +1,19 @@
+"""Draw every figure: ``python -m paper_figs [NAME ...]``; pictures and numbers go to ``paper_figs/drawn/``."""
+
+from __future__ import annotations
+
+import sys
+
+from paper_figs import budget, kinds
+
+FIGURES = {"kinds": kinds.draw, "budget": budget.draw}
+
+
+def main() -> None:
+    """Draw the figures named, or all."""
+    for name in sys.argv[1:] or FIGURES:
+        FIGURES[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Score against d for several training budgets: d_int belongs to a budget and a learning-rate rule."""
+
+from __future__ import annotations
+
+from idim import plots
+from idim.dimension.result import DimensionResult
+from paper_figs.common import answer, save, stored
+
+COLOURS = (plots.GREY, plots.BLUE, plots.GREEN, plots.ORANGE)
+PAPER = 750
+
+
+def curves() -> dict[str, DimensionResult]:
+    """Return the results from the shortest training to the longest."""
+    tuned = {f"{int(steps):,} steps, tuned rate": r for steps, r in stored("budget").items()}
+    paper = {"46,900 steps, Adam 1e-3 (Li et al. 2018)": stored("li2018")["fc"]}
+    return dict(sorted(tuned.items(), key=lambda item: item[1].protocol["steps"])) | paper
+
+
+def draw() -> None:
+    """Draw one curve a budget, with d_int where it crosses the bar."""
+    results = curves()
+    with plots.figure() as (fig, ax):
+        ax.set_xscale("log")
+        for colour, (name, result) in zip(COLOURS, results.items(), strict=True):
+            points = [(p.d, p.mean) for p in result.curve if p.mean > 0.75]
+            ax.plot(*zip(*points, strict=True), "o", ms=4, mfc="white", mec=colour)
+            ax.plot(*zip(*[p for p in result.fit if p[1] > 0.75], strict=True), color=colour, label=name)
+            if result.d_int is not None:
+                ax.plot(result.d_int, result.bar["value"], "D", color=colour, ms=7)
+        ax.axhline(0.9, color=plots.RED, ls="--", lw=1.2, label="bar 0.90")
+        ax.plot(PAPER, 0.9, "*", color=plots.RED, ms=12, label="750, Li et al. 2018")
+        plots.plain_log_ticks(ax)
+        ax.set_xlabel("subspace coordinates d")
+        ax.set_ylabel("accuracy")
+        ax.set_title("MNIST 784-200-200-10: d_int moves with the budget")
+        ax.legend(loc="lower right")
+        save(fig, "budget", {"ours": {k: answer(r) for k, r in results.items()}, "published": PAPER})
