@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import platform
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -24,7 +26,7 @@ from idim.errors import RequestError
 from idim.runs import Outcome
 
 RETUNE_FACTOR = 2.0  # tune again when the rough d_int is further than this factor from the pilot d
-TUNE_SEEDS = 2
+TUNE_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,13 @@ class Procedure:
         c, tried = rates.tune(lambda cs: self._tuning_scores(d, [c / root for c in cs]), start)
         return rates.tuned(c, (*before, *(Trial(d, c / root, s) for c, s in tried.items())))
 
-    def _tuning_scores(self, d: int | None, lrs: Any) -> list[float | None]:
-        """Return the mean selection score of each rate over the tuning seeds; None if one failed."""
+    def _tuning_scores(self, d: int | None, lrs: Sequence[float]) -> list[tuple[float, ...] | None]:
+        """Return the selection scores of each rate over the tuning seeds; None if one failed."""
         seeds = range(min(TUNE_SEEDS, self.request.seeds))
-        make = self.bench.full if d is None else lambda lr, seed: self.bench.subspace(d, lr, seed)
+        make = self.bench.full if d is None else functools.partial(self.bench.subspace, d)
         flat = self.bench.selection_scores([make(lr, seed) for lr in lrs for seed in seeds])
-        groups = [flat[i : i + len(seeds)] for i in range(0, len(flat), len(seeds))]
-        return [None if None in g else statistics.fmean(s for s in g if s is not None) for g in groups]
+        groups = [tuple(flat[i : i + len(seeds)]) for i in range(0, len(flat), len(seeds))]
+        return [None if None in group else cast("tuple[float, ...]", group) for group in groups]
 
     def _rough(self, rule: RateRule, level: Level) -> int:
         """Return roughly where the bar is reached: the coarse ladder with one seed."""

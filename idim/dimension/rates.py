@@ -7,14 +7,20 @@ learning rate, hence :math:`\theta` by about :math:`\mathrm{lr}\sqrt d`. The rul
 .. math:: \mathrm{lr}(d) = c / \sqrt d
 
 makes runs at all d travel at one speed :math:`c`; the constant is tuned on the selection split,
-never on the split that is reported. The grid is geometric, grows while the best rate is at its
-edge, and is halved once around the best.
+never on the split that is reported. The grid is geometric; it grows at an edge while the edge is
+better than its neighbour by more than a standard error, and is halved once around the best.
+
+Above its best rate a network of rectifiers often scores the same over a factor of a hundred, because
+its answers hardly depend on the scale of its weights, and there chance would choose. The rate taken is
+therefore the smallest whose mean score is within one standard error of the best: the one-standard-error
+rule of Breiman, Friedman, Olshen and Stone, "Classification and Regression Trees", 1984.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 GRID_FACTOR = 4.0
@@ -22,8 +28,9 @@ MAX_GROWTH = 4
 START = {"adam": 0.3, "adamw": 0.3, "sgd": 3.0, "lbfgs": 1.0}  # c of subspace runs
 START_FULL = {"adam": 2e-3, "adamw": 2e-3, "sgd": 0.1, "lbfgs": 1.0}
 
-Evaluate = Callable[[Sequence[float]], Sequence[float | None]]
-"""Selection scores of some rates, None where the training failed."""
+Scores = tuple[float, ...]
+Evaluate = Callable[[Sequence[float]], Sequence[Scores | None]]
+"""Selection scores of some rates, one a seed; None where a training failed."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,11 @@ def tuned(c: float, tried: Sequence[Trial]) -> RateRule:
 
 
 def tune(evaluate: Evaluate, start: float) -> tuple[float, dict[float, float | None]]:
-    """Return the best rate by selection score, and every rate tried with its score.
+    """Return the rate to take (see the module), and every rate tried with its mean score.
 
-    Ties go to the rate nearest the middle of those that tie, then to the smaller one. When every
-    rate failed, the smallest tried is returned with its None.
+    When every rate failed, the smallest tried is returned with its None.
     """
-    scores: dict[float, float | None] = {}
+    scores: dict[float, Scores | None] = {}
 
     def extend(rates: Sequence[float]) -> None:
         new = [r for r in rates if r not in scores]
@@ -77,21 +83,40 @@ def tune(evaluate: Evaluate, start: float) -> tuple[float, dict[float, float | N
 
     extend([start / GRID_FACTOR, start, start * GRID_FACTOR])
     for _ in range(MAX_GROWTH):
-        best = _best(scores)
-        if best == min(scores):
-            extend([best / GRID_FACTOR])
-        elif best == max(scores):
-            extend([best * GRID_FACTOR])
-        else:
+        edge = _edge_worth_passing(scores)
+        if edge is None:
             break
-    best = _best(scores)
+        extend([edge])
+    best = _choose(scores)
     extend([best / math.sqrt(GRID_FACTOR), best * math.sqrt(GRID_FACTOR)])
-    return _best(scores), dict(sorted(scores.items()))
+    return _choose(scores), dict(sorted(_means(scores).items()))
 
 
-def _best(scores: dict[float, float | None]) -> float:
-    known = {r: s for r, s in scores.items() if s is not None}
+def _means(scores: Mapping[float, Scores | None]) -> dict[float, float | None]:
+    return {rate: None if s is None else statistics.fmean(s) for rate, s in scores.items()}
+
+
+def standard_error(scores: Mapping[float, Scores | None]) -> float:
+    """Return the standard error of a rate's mean score, from the spread of seeds pooled over rates."""
+    groups = [s for s in scores.values() if s is not None and len(s) > 1]
+    if not groups:
+        return 0.0
+    pooled = statistics.fmean(statistics.variance(s) for s in groups)
+    return math.sqrt(pooled / max(map(len, groups)))
+
+
+def _edge_worth_passing(scores: Mapping[float, Scores | None]) -> float | None:
+    """Return the next rate beyond an edge that is better than its neighbour by a standard error, if one is."""
+    means = {rate: -math.inf if mean is None else mean for rate, mean in _means(scores).items()}
+    rates, error = sorted(means), standard_error(scores)
+    if means[rates[0]] > means[rates[1]] + error or max(means.values()) == -math.inf:
+        return rates[0] / GRID_FACTOR
+    return rates[-1] * GRID_FACTOR if means[rates[-1]] > means[rates[-2]] + error else None
+
+
+def _choose(scores: Mapping[float, Scores | None]) -> float:
+    known = {rate: mean for rate, mean in _means(scores).items() if mean is not None}
     if not known:
         return min(scores)
-    top = sorted(r for r, s in known.items() if s == max(known.values()))
-    return top[(len(top) - 1) // 2]
+    within = max(known.values()) - standard_error(scores)
+    return min(rate for rate, mean in known.items() if mean >= within)

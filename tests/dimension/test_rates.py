@@ -12,7 +12,7 @@ from idim.dimension import rates
 
 def hill(peak: float) -> rates.Evaluate:
     """Return scores that fall with the distance from ``peak`` on a log scale."""
-    return lambda lrs: [1 - abs(math.log(lr / peak)) for lr in lrs]
+    return lambda lrs: [(1 - abs(math.log(lr / peak)),) for lr in lrs]
 
 
 @given(st.floats(-6, 6))
@@ -24,8 +24,8 @@ def test_the_peak_is_found_to_the_finest_step(offset: float) -> None:
 
 
 def test_a_failed_rate_is_never_chosen() -> None:
-    def evaluate(lrs: Sequence[float]) -> list[float | None]:
-        return [None if lr > 0.2 else lr for lr in lrs]
+    def evaluate(lrs: Sequence[float]) -> list[tuple[float, ...] | None]:
+        return [None if lr > 0.2 else (lr,) for lr in lrs]
 
     best, tried = rates.tune(evaluate, 0.3)
     assert best <= 0.2
@@ -38,17 +38,27 @@ def test_all_failed_ends_and_says_so() -> None:
     assert set(tried.values()) == {None}
 
 
-def test_ties_go_to_the_middle() -> None:
-    best, _ = rates.tune(lambda lrs: [1.0] * len(lrs), 1.0)
+def test_on_a_plateau_the_smallest_rate_is_taken_and_the_grid_stops() -> None:
+    def evaluate(lrs: Sequence[float]) -> list[tuple[float, ...]]:
+        return [(0.80 + 0.01 * (k % 2), 0.81) if lr >= 1 else (0.5, 0.51) for k, lr in enumerate(lrs)]
+
+    best, tried = rates.tune(evaluate, 1.0)
     assert best == 1.0
+    assert max(tried) <= rates.GRID_FACTOR
+
+
+def test_the_standard_error_is_that_of_a_mean_pooled_over_rates() -> None:
+    scores = {1.0: (0.1, 0.3), 2.0: (0.5, 0.5), 4.0: None}
+    assert rates.standard_error(scores) == pytest.approx(math.sqrt((0.02 + 0.0) / 2 / 2))
+    assert rates.standard_error({1.0: (0.5,)}) == 0.0
 
 
 def test_no_rate_is_tried_twice() -> None:
     asked: list[float] = []
 
-    def evaluate(lrs: Sequence[float]) -> list[float | None]:
+    def evaluate(lrs: Sequence[float]) -> Sequence[tuple[float, ...] | None]:
         asked.extend(lrs)
-        return hill(5.0)(lrs)  # type: ignore[return-value]
+        return hill(5.0)(lrs)
 
     rates.tune(evaluate, 0.3)
     assert len(asked) == len(set(asked))
