@@ -47,7 +47,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--bar", "high"], "received 'high'"),
         (["--seeds", "0"], "seeds must be at least 1; received 0"),
         (["--seeds", "many"], "'many'"),
-        (["--lr", "0"], "lr must be 'auto' or a positive number; received '0'"),
+        (["--lr", "0"], "lr must be 'auto', a positive number, or one such as 2.4/sqrt(d); received '0'"),
         (["--protocol", "li2019"], "li2018"),
         (["--sedes", "3"], "--seeds"),
         (["--model", "lenet"], "model 'lenet' needs images"),

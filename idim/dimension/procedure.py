@@ -104,9 +104,11 @@ class Procedure:
             return Reference()
         self.bench.stage = "reference"
         optimizer = self.bench.protocol.recipe.optimizer
-        lr = self.bench.protocol.lr
+        rule = self.bench.protocol.rule
         tried: dict[float, float | None] = {}
-        if lr is None:
+        if rule is not None and not rule.power:
+            lr = rule.constant
+        else:
             lr, tried = rates.tune(lambda lrs: self._tuning_scores(None, lrs), rates.START_FULL[optimizer])
         outcomes = self.bench.train([self.bench.full(lr, seed) for seed in range(self.request.seeds)])
         scores = tuple(o.result.score for o in outcomes if o.result)
@@ -118,15 +120,12 @@ class Procedure:
 
     def rate_rule(self, level: Level) -> RateRule:
         """Return the rule of lr(d): as asked, or tuned at a pilot d and where the crossing roughly is."""
-        protocol = self.bench.protocol
-        if protocol.recipe.optimizer == "lbfgs":
-            return rates.fixed(1.0, "L-BFGS with a line search")
-        if protocol.lr is not None:
-            return rates.fixed(protocol.lr, "as asked" if self.request.lr != "auto" else protocol.name)
+        if self.bench.protocol.rule is not None:
+            return self.bench.protocol.rule
         pilot = min(max(round(math.sqrt(self.D)), self.d_min), self.d_max)
         if self.request.dimensions:
             pilot = self.request.dimensions[len(self.request.dimensions) // 2]
-        rule = self._tune_at(pilot, rates.START[protocol.recipe.optimizer], ())
+        rule = self._tune_at(pilot, rates.START[self.bench.protocol.recipe.optimizer], ())
         rough = self._rough(rule, level)
         if max(rough / pilot, pilot / rough) > RETUNE_FACTOR:
             rule = self._tune_at(rough, rule.constant, rule.tried)

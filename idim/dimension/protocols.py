@@ -12,6 +12,8 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+from idim.dimension import rates
+from idim.dimension.rates import RateRule
 from idim.dimension.request import MeasureRequest
 from idim.tasks import Recipe, Task
 
@@ -20,24 +22,26 @@ LI2018_EPOCHS = 100
 
 @dataclass(frozen=True)
 class Protocol:
-    """A recipe and the learning rate that goes with it (None: tune it)."""
+    """A recipe and the learning-rate rule that goes with it (None: tune it)."""
 
     name: str
     recipe: Recipe
-    lr: float | None
+    rule: RateRule | None
 
 
 def protocol_for(request: MeasureRequest, task: Task) -> Protocol:
     """Return how the runs of this request train; an explicit ``--lr`` or ``--steps`` wins."""
-    recipe, lr = task.recipe, None
+    recipe, rule = task.recipe, None
     if request.protocol == "li2018":
         rows = len(task.train.targets) + len(task.selection.targets)
-        recipe, lr = _li2018(rows), 1e-3
+        recipe, rule = _li2018(rows), rates.fixed(1e-3, "li2018")
     if recipe.optimizer == "lbfgs":
-        lr = 1.0
+        rule = rates.fixed(1.0, "L-BFGS with a line search")
+    elif request.lr != "auto":
+        rule = rates.given(*request.learning_rate)
     if request.steps is not None:
         recipe = dataclasses.replace(recipe, steps=request.steps)
-    return Protocol(request.protocol, recipe, request.learning_rate or lr)
+    return Protocol(request.protocol, recipe, rule)
 
 
 def _li2018(rows: int) -> Recipe:

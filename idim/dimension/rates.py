@@ -65,6 +65,13 @@ def fixed(lr: float, why: str) -> RateRule:
     return RateRule(f"{why}: lr = {lr:g} for every d", lr, 0.0)
 
 
+def given(constant: float, power: float) -> RateRule:
+    """Return the rule that a user asked for: lr(d) = constant / d**power, the power being 0 or 1/2."""
+    if not power:
+        return fixed(constant, "as asked")
+    return RateRule(f"as asked: lr(d) = {constant:g} / sqrt(d)", constant, power)
+
+
 def tuned(c: float, tried: Sequence[Trial]) -> RateRule:
     """Return the rule lr(d) = c / sqrt(d)."""
     return RateRule("lr(d) = c / sqrt(d), c tuned on the selection split", c, 0.5, tuple(tried))

@@ -15,6 +15,7 @@ from typing import Literal
 from idim.errors import RequestError
 
 MAX_DIMS = 1000
+LR_FORMS = "lr must be 'auto', a positive number, or one such as 2.4/sqrt(d); received {!r}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class MeasureRequest:
     seeds: int = 3
     """Replicates at the deciding d: initialisation, P and data order are drawn together. At least 1."""
     lr: str = "auto"
-    """auto: lr(d) = c/sqrt(d) with c tuned on the selection split; or one learning rate for every d."""
+    """auto: lr(d) = c/sqrt(d), c tuned on the selection split; C/sqrt(d) with a known C; or one rate for every d."""
     protocol: Literal["default", "li2018"] = "default"
     """How each run trains: the task's own recipe, or Li et al. 2018 (Adam 1e-3, L2 1e-5, batch 128, 100 epochs)."""
     steps: int | None = None
@@ -66,19 +67,20 @@ class MeasureRequest:
                 _at_least(name, getattr(self, name), 1)
         if not 0 < self.width < 10:
             raise RequestError(f"width must be between 0 and 10 (a fraction of d_int); received {self.width}")
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise RequestError(f"lr must be 'auto' or a positive number; received {self.lr!r}")
+        if self.lr != "auto" and not 0 < self.learning_rate[0] < math.inf:
+            raise RequestError(LR_FORMS.format(self.lr))
         self.dimensions  # noqa: B018  parsed here so that a bad list is found at once
 
     @property
-    def learning_rate(self) -> float | None:
-        """The one learning rate asked for, or None for ``auto``."""
+    def learning_rate(self) -> tuple[float, float]:
+        """The constant c and the power p of lr(d) = c / d**p that was asked for; (nan, nan) for ``auto``."""
         if self.lr == "auto":
-            return None
+            return math.nan, math.nan
+        constant, scaled, _ = self.lr.partition("/sqrt(d)")
         try:
-            return float(self.lr)
+            return float(constant), 0.5 if scaled else 0.0
         except ValueError:
-            raise RequestError(f"lr must be 'auto' or a positive number; received {self.lr!r}") from None
+            raise RequestError(LR_FORMS.format(self.lr)) from None
 
     @property
     def dimensions(self) -> tuple[int, ...] | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from idim.dimension import rates
 from idim.dimension.request import MeasureRequest
 from idim.errors import RequestError
 
@@ -15,9 +16,10 @@ from idim.errors import RequestError
         ({"workers": -1}, "workers must be at least 1; received -1"),
         ({"d_max": 0}, "d_max must be at least 1; received 0"),
         ({"width": 0.0}, "width must be between 0 and 10 (a fraction of d_int); received 0.0"),
-        ({"lr": "fast"}, "lr must be 'auto' or a positive number; received 'fast'"),
-        ({"lr": "-1"}, "lr must be 'auto' or a positive number; received '-1'"),
-        ({"lr": "nan"}, "lr must be 'auto' or a positive number; received 'nan'"),
+        ({"lr": "fast"}, "lr must be 'auto', a positive number, or one such as 2.4/sqrt(d); received 'fast'"),
+        ({"lr": "-1"}, "lr must be 'auto', a positive number, or one such as 2.4/sqrt(d); received '-1'"),
+        ({"lr": "nan"}, "lr must be 'auto', a positive number, or one such as 2.4/sqrt(d); received 'nan'"),
+        ({"lr": "x/sqrt(d)"}, "lr must be 'auto', a positive number, or one such as 2.4/sqrt(d); received 'x/sqrt(d)'"),
         ({"dims": "10,x"}, "dims must be 'auto' or integers such as 10,100,1000; received '10,x'"),
         ({"dims": ""}, "dims must be 'auto' or integers such as 10,100,1000; received ''"),
         ({"dims": "0,5"}, "d must be at least 1; received d = 0 in dims '0,5'"),
@@ -34,9 +36,11 @@ def test_dims_are_sorted_and_unique() -> None:
     assert MeasureRequest().dimensions is None
 
 
-def test_learning_rate_is_a_number_or_tuned() -> None:
-    assert MeasureRequest(lr="1e-3").learning_rate == 1e-3
-    assert MeasureRequest().learning_rate is None
+def test_learning_rate_is_a_rule_or_tuned() -> None:
+    assert MeasureRequest(lr="1e-3").learning_rate == (1e-3, 0.0)
+    assert MeasureRequest(lr="2.4/sqrt(d)").learning_rate == (2.4, 0.5)
+    assert rates.given(2.4, 0.5).lr(100) == pytest.approx(0.24)
+    assert rates.given(1e-3, 0.0).lr(100) == 1e-3
 
 
 def test_workers_default_to_the_cores() -> None:
