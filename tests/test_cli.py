@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import signal
 import sqlite3
-import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from cases_idx import idx_folder
 
 from idim.cli import main
 
@@ -65,22 +64,6 @@ def test_missing_data_says_where_and_how(tmp_path: Path, capsys: pytest.CaptureF
     assert str(tmp_path / "mnist") in line
     assert "--data DIR" in line
     assert "IDIM_DATA" in line
-
-
-def idx(path: Path, values: bytes, *shape: int) -> None:
-    """Write an idx file of unsigned bytes."""
-    path.write_bytes(gzip.compress(bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + values))
-
-
-def idx_folder(folder: Path, *, images: int = 40, labels: int = 40, held: int | None = None) -> Path:
-    """Write an idx folder of 4 x 4 images; ``held`` is the number of training images really in the file."""
-    folder.mkdir()
-    pixels = bytes(i % 251 for i in range(16 * (images if held is None else held)))
-    idx(folder / "train-images-idx3-ubyte.gz", pixels, images, 4, 4)
-    idx(folder / "train-labels-idx1-ubyte.gz", bytes(i % 3 for i in range(labels)), labels)
-    idx(folder / "t10k-images-idx3-ubyte.gz", bytes(i % 251 for i in range(160)), 10, 4, 4)
-    idx(folder / "t10k-labels-idx1-ubyte.gz", bytes(i % 3 for i in range(10)), 10)
-    return folder
 
 
 def test_broken_idx_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

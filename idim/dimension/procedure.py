@@ -67,10 +67,6 @@ class Level:
     error: float
     df: float
 
-    def options(self) -> dict[str, Any]:
-        """Return the level as keyword arguments."""
-        return vars(self).copy()
-
 
 @dataclass
 class Procedure:
@@ -88,12 +84,13 @@ class Procedure:
     def result(self) -> DimensionResult:
         """Train what is needed and return the answer."""
         reference = self.reference()
-        threshold = self.bar.threshold(reference.mean or math.nan, self.bench.task.chance)
+        mean = math.nan if reference.mean is None else reference.mean
+        threshold = self.bar.threshold(mean, self.bench.task.chance)
         error = self.bar.error(reference.std or 0.0, len(reference.scores))
         level = Level(threshold, error, float(max(1, len(reference.scores) - 1)))
         rule = self.rate_rule(level)
-        self.seen, self.failed, stopped = self.search(rule, level, self.request.seeds)
-        answer = estimate(self.seen, **level.options(), d_min=self.d_min)
+        self.seen, self.failed, stopped = self.search(rule, level, self.request.seeds, self.request.width)
+        answer = estimate(self.seen, **vars(level), d_min=self.d_min)
         return self.report(reference, rule, threshold, answer, stopped)
 
     # -- the bar ------------------------------------------------------------------------------
@@ -104,11 +101,9 @@ class Procedure:
             return Reference()
         self.bench.stage = "reference"
         optimizer = self.bench.protocol.recipe.optimizer
-        rule = self.bench.protocol.rule
+        lr = self.bench.protocol.full_lr
         tried: dict[float, float | None] = {}
-        if rule is not None and not rule.power:
-            lr = rule.constant
-        else:
+        if lr is None:
             lr, tried = rates.tune(lambda lrs: self._tuning_scores(None, lrs), rates.START_FULL[optimizer])
         outcomes = self.bench.train([self.bench.full(lr, seed) for seed in range(self.request.seeds)])
         scores = tuple(o.result.score for o in outcomes if o.result)
@@ -149,13 +144,13 @@ class Procedure:
         """Return roughly where the bar is reached: the coarse ladder with one seed."""
         if self.request.dimensions:
             return self.request.dimensions[len(self.request.dimensions) // 2]
-        seen, _, _ = self.search(rule, level, seeds=1)
-        return estimate(seen, **level.options(), d_min=self.d_min).d_int or self.d_max
+        seen, _, _ = self.search(rule, level, 1, math.inf)
+        return estimate(seen, **vars(level), d_min=self.d_min).d_int or self.d_max
 
     # -- the search ---------------------------------------------------------------------------
 
-    def search(self, rule: RateRule, level: Level, seeds: int) -> tuple[Observations, set[Point], str]:
-        """Return what was observed and failed, and why the search stopped; ``seeds = 1`` only brackets."""
+    def search(self, rule: RateRule, level: Level, seeds: int, width: float) -> tuple[Observations, set[Point], str]:
+        """Return what was observed and failed, and why the search stopped; an infinite width only brackets."""
         self.bench.stage = "search"
         seen: Observations = {}
         failed: set[Point] = set()
@@ -163,12 +158,12 @@ class Procedure:
             proposal = propose(
                 seen,
                 failed=failed,
-                **level.options(),
+                **vars(level),
                 d_min=self.d_min,
                 d_max=self.d_max,
                 dims=self.request.dimensions,
                 seeds=seeds,
-                width=self.request.width if seeds > 1 else math.inf,
+                width=width,
                 budget=self.request.budget,
             )
             if proposal.done:

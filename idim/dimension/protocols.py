@@ -18,30 +18,34 @@ from idim.dimension.request import MeasureRequest
 from idim.tasks import Recipe, Task
 
 LI2018_EPOCHS = 100
+LI2018_LR = 1e-3
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A recipe and the learning-rate rule that goes with it (None: tune it)."""
+    """A recipe, the learning-rate rule in subspaces and the rate of full training; None: tune it."""
 
     name: str
     recipe: Recipe
     rule: RateRule | None
+    full_lr: float | None
 
 
 def protocol_for(request: MeasureRequest, task: Task) -> Protocol:
-    """Return how the runs of this request train; an explicit ``--lr`` or ``--steps`` wins."""
-    recipe, rule = task.recipe, None
+    """Return how the runs of this request train; an explicit ``--lr`` wins in subspaces, ``--steps`` everywhere."""
+    recipe, rule, full_lr = task.recipe, None, None
     if request.protocol == "li2018":
         rows = len(task.train.targets) + len(task.selection.targets)
-        recipe, rule = _li2018(rows), rates.fixed(1e-3, "li2018")
+        recipe, full_lr = _li2018(rows), LI2018_LR
+        rule = rates.fixed(LI2018_LR, "li2018")
     if recipe.optimizer == "lbfgs":
-        rule = rates.fixed(1.0, "L-BFGS with a line search")
+        full_lr = 1.0
+        rule = rates.fixed(full_lr, "L-BFGS with a line search")
     elif request.lr != "auto":
         rule = rates.given(*request.learning_rate)
     if request.steps is not None:
         recipe = dataclasses.replace(recipe, steps=request.steps)
-    return Protocol(request.protocol, recipe, rule)
+    return Protocol(request.protocol, recipe, rule, full_lr)
 
 
 def _li2018(rows: int) -> Recipe:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from cases_idx import idx_folder
 
 from idim import measure
 from idim.dimension.result import DimensionResult
@@ -96,8 +97,15 @@ def test_a_rate_that_fails_is_a_failed_row_and_the_search_goes_on(tmp_path: Path
 
 
 def test_a_reference_at_chance_is_said_not_divided_by(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="needs a reference above chance; received reference"):
-        quick(tmp_path, steps=1, lr="1e-12", bar="above-chance:0.9", seeds=1, dims="5")
+    folder = idx_folder(tmp_path / "one-class", test_labels=[1] * 10)  # a constant answer is right always
+    with pytest.raises(RequestError, match=r"needs a reference above chance; received reference .*, chance 1"):
+        quick(tmp_path, task=f"idx:{folder}", model="mlp:8", steps=2, bar="above-chance:0.9", seeds=1)
+
+
+def test_one_seed_still_narrows(tmp_path: Path) -> None:
+    result = quick(tmp_path, steps=60, seeds=1, lr="2.4/sqrt(d)", bar="absolute:0.6", budget=14)
+    assert max(len(p.scores) for p in result.curve) > 1
+    assert "bracket" not in result.stopped
 
 
 def test_a_result_survives_its_folder(tmp_path: Path) -> None:
