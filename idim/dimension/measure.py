@@ -34,7 +34,8 @@ def measure(model: str | None = None, task: str = "digits", **options: object) -
     """Measure the intrinsic dimension of ``model`` on ``task``.
 
     Args:
-        model: a model's name (``mlp:200,200``, ``lenet``); None for the task's default.
+        model: a model's name (``mlp:200,200``, ``lenet``) or a function of yours (``net.py:build``, see
+            :mod:`idim.models.user`); None for the task's default.
         task: a task's name (``digits``, ``mnist``, ``idx:FOLDER``, ``toy``, ``regression:5``).
         options: the other fields of :class:`~idim.dimension.request.MeasureRequest`.
 
@@ -69,7 +70,7 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
         RequestError: when the request cannot be served, before anything trains.
     """
     task = tasks.load(request.task, data=request.data)
-    model = request.model or task.default_model
+    model = models.resolve(request.model or task.default_model)
     bar = Bar.parse(request.bar or task.default_bar)
     layout = Layout.of(models.build(model, input_shape=task.input_shape, outputs=task.outputs, seed=0))
     d_range = _d_range(request, layout)

@@ -25,7 +25,7 @@ class MeasureRequest:
     task: str = "digits"
     """What to learn: digits, mnist, idx:FOLDER, toy, regression:RANK."""
     model: str | None = None
-    """What learns it: mlp:WIDTH,WIDTH,…, lenet, linear. Default: the task's own."""
+    """What learns it: mlp:WIDTH,WIDTH,…, lenet, linear, or your FILE.py:FUNCTION. Default: the task's own."""
     projection: str = "hadamard"
     """The map P: hadamard, fastfood, dense, sparse, uniform, kronecker, selector, layerwise[:KIND]."""
     bar: str | None = None

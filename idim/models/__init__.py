@@ -1,4 +1,8 @@
-"""Networks by name: ``mlp:200,200`` (hidden widths; ``mlp`` alone is that one), ``lenet``, ``linear``."""
+"""Networks by name, or by path.
+
+``mlp:200,200`` (hidden widths; ``mlp`` alone is that one), ``lenet``, ``linear``, and
+``FILE.py:FUNCTION``, a user's own (:mod:`idim.models.user`).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ import re
 from torch import nn
 
 from idim.errors import RequestError, unknown
+from idim.models import user
 from idim.models.init import generator, he_normal
 from idim.models.lenet import lenet
 from idim.models.linear import linear
 from idim.models.mlp import mlp
 
-__all__ = ["MODELS", "build"]
+__all__ = ["MODELS", "build", "resolve"]
 
 MODELS = ("lenet", "linear", "mlp")
 WIDTHS = "200,200"
@@ -23,7 +28,7 @@ def build(name: str, *, input_shape: tuple[int, ...], outputs: int, seed: int) -
     """Return a float32 network on the CPU, its weights drawn from the stream "init" of ``seed``.
 
     Args:
-        name: such as ``"mlp:200,200"`` (see the module).
+        name: such as ``"mlp:200,200"`` or ``"net.py:build"`` (see the module).
         input_shape: shape of one row, without the batch.
         outputs: number of values it returns for a row.
         seed: any integer; the same seed gives the same weights.
@@ -31,6 +36,8 @@ def build(name: str, *, input_shape: tuple[int, ...], outputs: int, seed: int) -
     Raises:
         RequestError: for an unknown name, a wrong argument, or inputs that the network cannot take.
     """
+    if user.is_path(name):
+        return user.build(name, input_shape, outputs, generator(seed, "init"))
     kind, _, argument = name.partition(":")
     if kind not in MODELS:
         raise unknown("model", kind, MODELS)
@@ -40,6 +47,15 @@ def build(name: str, *, input_shape: tuple[int, ...], outputs: int, seed: int) -
         return linear(input_shape, outputs)
     bare = lenet(input_shape, outputs) if kind == "lenet" else mlp(input_shape, outputs, _widths(name, argument))
     return he_normal(bare, generator(seed, "init"))
+
+
+def resolve(name: str) -> str:
+    """Return the name under which a model's runs are kept: itself, or with the hash of the user's file.
+
+    Raises:
+        RequestError: when the file is missing.
+    """
+    return user.pin(name) if user.is_path(name) else name
 
 
 def _widths(name: str, argument: str) -> tuple[int, ...]:
