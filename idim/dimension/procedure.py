@@ -105,7 +105,7 @@ class Procedure:
         tried: dict[float, float | None] = {}
         if lr is None:
             lr, tried = rates.tune(lambda lrs: self._tuning_scores(None, lrs), rates.START_FULL[optimizer])
-        outcomes = self.bench.train([self.bench.full(lr, seed) for seed in range(self.request.seeds)])
+        outcomes = self.bench.train([self.bench.full(lr, seed) for seed in range(self.request.reference_seeds)])
         scores = tuple(o.result.score for o in outcomes if o.result)
         if not scores:
             raise RequestError(f"a relative bar needs a reference run; every one failed: {outcomes[0].message}")

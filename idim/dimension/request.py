@@ -34,6 +34,8 @@ class MeasureRequest:
     """Search d by itself (auto), or measure exactly these: 10,100,1000."""
     seeds: int = 3
     """Replicates at the deciding d: initialisation, P and data order are drawn together. At least 1."""
+    reference_seeds: int = 6
+    """Full trainings behind a relative bar; their spread enters the interval. At least 1."""
     lr: str = "auto"
     """auto: lr(d) = c/sqrt(d), c tuned on the selection split; C/sqrt(d) with a known C; or one rate for every d."""
     protocol: Literal["default", "li2018"] = "default"
@@ -61,6 +63,7 @@ class MeasureRequest:
 
     def __post_init__(self) -> None:
         _at_least("seeds", self.seeds, 1)
+        _at_least("reference_seeds", self.reference_seeds, 1)
         _at_least("budget", self.budget, 1)
         for name in ("steps", "d_max", "workers"):
             if getattr(self, name) is not None:

@@ -11,6 +11,7 @@ from idim.errors import RequestError
     ("options", "said"),
     [
         ({"seeds": 0}, "seeds must be at least 1; received 0"),
+        ({"reference_seeds": 0}, "reference_seeds must be at least 1; received 0"),
         ({"budget": 0}, "budget must be at least 1; received 0"),
         ({"steps": 0}, "steps must be at least 1; received 0"),
         ({"workers": -1}, "workers must be at least 1; received -1"),
