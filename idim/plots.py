@@ -28,7 +28,8 @@ STYLE: dict[str, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "grid.linewidth": 0.6,
-    "legend.frameon": False,
+    "legend.framealpha": 0.93,
+    "legend.edgecolor": "none",
     "legend.fontsize": 9,
     "lines.linewidth": 1.8,
     "pdf.fonttype": 42,
@@ -105,7 +106,7 @@ def dimension_curve(
     ax.set_xlabel("subspace coordinates d")
     ax.set_ylabel(metric)
     plain_log_ticks(ax)
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower right").set_zorder(4)
     return ax
 
 

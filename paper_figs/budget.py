@@ -12,7 +12,7 @@ PAPER = 750
 
 def curves() -> dict[str, DimensionResult]:
     """Return the results from the shortest training to the longest."""
-    tuned = {f"{int(steps):,} steps, tuned rate": r for steps, r in stored("budget").items()}
+    tuned = {f"{int(steps):,} steps, lr = 2.4/√d": r for steps, r in stored("budget").items()}
     paper = {"46,900 steps, Adam 1e-3 (Li et al. 2018)": stored("li2018")["fc"]}
     return dict(sorted(tuned.items(), key=lambda item: item[1].protocol["steps"])) | paper
 
