@@ -1,15 +1,17 @@
 """``FILE.py:FUNCTION``: a network of the user's own.
 
 The function is called as ``FUNCTION(input_shape, outputs, generator)`` and returns an ``nn.Module``. It
-should draw its initial weights from ``generator`` alone, so that a seed names them. The file is
-part of what a run is: its content is hashed into the name of the model, ``FILE.py:FUNCTION@HASH``,
-and a run whose file has changed since is refused, not trained under the old name.
+should draw its initial weights from ``generator``; within a run torch's global generator, which layers and
+dropout draw from by themselves, starts from the seed too. The file is part of what a run is: its content
+is hashed into the name of the model, ``FILE.py:FUNCTION@HASH``, and a run whose file has changed since is
+refused, not trained under the old name. What the file imports is not hashed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,9 +35,9 @@ def pin(name: str) -> str:
     Raises:
         RequestError: for a missing file, or one that has another hash than the name.
     """
-    place, _, wanted = name.partition("@")
+    place, wanted = _parted(name)
     path = Path(place.rpartition(":")[0])
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RequestError(f"model FILE.py:FUNCTION needs a file; received {str(path)!r}, which does not exist")
     found = hashlib.blake2b(path.read_bytes(), digest_size=6).hexdigest()
     if wanted and wanted != found:
@@ -49,17 +51,24 @@ def build(name: str, input_shape: tuple[int, ...], outputs: int, generator: torc
     Raises:
         RequestError: for a missing file or function, one that fails, or one that returns no module.
     """
-    place = pin(name).partition("@")[0]
+    place, _ = _parted(pin(name))
     function = _function(place)
     try:
         module = function(input_shape, outputs, generator)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RequestError(
             f"model {place!r} failed with {type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
     if not isinstance(module, nn.Module):
         raise RequestError(f"model {place!r} must return a torch.nn.Module; received {type(module).__name__}")
     return module
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Return ``FILE.py:FUNCTION`` and the hash, empty where there is none; folders may have an ``@`` in their names."""
+    file, _, function = name.rpartition(MARK)
+    function, _, wanted = function.partition("@")
+    return f"{file}{MARK}{function}", wanted
 
 
 def _function(place: str) -> Callable[..., Any]:
@@ -70,7 +79,7 @@ def _function(place: str) -> Callable[..., Any]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RequestError(
             f"the file {file} failed with {type(error).__name__}: {' '.join(str(error).split())}"
         ) from error

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from idim import models
 from idim.errors import RequestError
 from idim.runs.result import Outcome
 from idim.runs.spec import RunSpec
@@ -74,9 +75,11 @@ def attempt(spec: RunSpec, data: Path | None) -> Outcome:
     """Train one spec; what goes wrong inside the training is its outcome.
 
     Raises:
-        RequestError: when its task cannot be loaded: that is the caller's to mend, and no result.
+        RequestError: when its task cannot be loaded, or the file of its model is gone or has changed since:
+            that is the caller's to mend, and no result.
     """
     task = load_task(spec, data)
+    models.resolve(spec.model)
     try:
         return Outcome(spec=spec, result=train(spec, task))
     except Exception as error:

@@ -58,15 +58,15 @@ def load_task(spec: RunSpec, data: Path | None) -> Task:
 def train(spec: RunSpec, task: Task) -> RunResult:
     """Train and score one spec on its loaded task (see :func:`run`)."""
     started = time.perf_counter()
-    with _one_thread():
+    with _one_thread(), _own_dice(spec.seed):
         model = models.build(spec.model, input_shape=task.input_shape, outputs=task.outputs, seed=spec.seed)
         D = sum(parameter.numel() for parameter in model.parameters())
         dtype = getattr(torch, spec.recipe.precision)
         learner = _learner(spec, model.to(dtype))
         descent = _fit(spec, task, learner, _cast(_training_rows(task, spec.recipe), dtype))
         return RunResult(
-            score=_score(task, learner, _cast(task.report, dtype)),
-            selection_score=_score(task, learner, _cast(task.selection, dtype)),
+            score=_score(spec, task, learner, _cast(task.report, dtype)),
+            selection_score=_score(spec, task, learner, _cast(task.selection, dtype)),
             train_loss=descent.loss,
             D=D,
             trained=sum(parameter.numel() for parameter in trainable(learner)),
@@ -92,13 +92,13 @@ def _fit(spec: RunSpec, task: Task, learner: nn.Module, rows: Split) -> Descent:
         raise TrainingFailed(f"training left the finite numbers with lr {spec.lr:g}: {error}") from error
 
 
-def _score(task: Task, learner: nn.Module, rows: Split) -> float:
+def _score(spec: RunSpec, task: Task, learner: nn.Module, rows: Split) -> float:
     learner.eval()
     try:
         with torch.no_grad():
             outputs = torch.cat([learner(part) for part in torch.split(rows.inputs, CHUNK)])
     except RequestError as error:
-        raise TrainingFailed(f"the last step left the finite numbers: {error}") from error
+        raise TrainingFailed(f"the last step left the finite numbers with lr {spec.lr:g}: {error}") from error
     return task.score(outputs, rows.targets)
 
 
@@ -126,3 +126,14 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _own_dice(seed: int) -> Iterator[None]:
+    """Let torch's global generator start from ``seed`` inside, and give it back as it was.
+
+    Our own networks never draw from it; dropout and the default initialisation of a user's layers do.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(generator(seed, "global").get_state())
+        yield
