@@ -78,7 +78,7 @@ def _one_line(framed: str) -> str:
     'Missing: Expected x.'
     """
     lines = [re.sub(r"[╭╮╰╯│─┌┐└┘|]+", " ", line).strip() for line in framed.splitlines()]
-    lines = [line for line in lines if line]
+    lines = [line for line in lines if line.strip("-")]  # rules are dashes where the terminal is not Unicode
     text = " ".join([f"{lines[0]}:", *lines[1:]]) if lines else "the command line could not be read; see idim --help"
     for noise, instead in NOISE.items():
         text = re.sub(noise, instead, text)

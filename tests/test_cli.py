@@ -44,6 +44,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--bar", "absolute:0"], "the bar must be in (0, 1]; received 0"),
         (["--bar", "abslute:0.5"], "did you mean 'absolute'?"),
         (["--bar", "high"], "received 'high'"),
+        (["--bar", ""], "received ''"),
+        (["--model", ""], "unknown model ''"),
+        (["--lr", "1/sqrt(d)x"], "received '1/sqrt(d)x'"),
+        (["--task", f"idx:{'a' * 300}"], "needs a folder of idx files"),
+        (["--task", "idx:~no-such-user/x"], "needs a folder of idx files"),
+        (["--task", "mnist", "--data", "a" * 300], "which does not exist"),
+        (["--model", f"{'a' * 300}.py:f"], "which does not exist"),
         (["--seeds", "0"], "seeds must be at least 1; received 0"),
         (["--seeds", "many"], "'many'"),
         (["--lr", "0"], "lr must be 'auto', a positive number, or one such as 2.4/sqrt(d); received '0'"),
@@ -152,6 +159,17 @@ def test_status_shows_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert leaving.value.code == 0
     assert "1 failed" in capsys.readouterr().out
     assert "store" in refused(capsys, "status", str(tmp_path / "nowhere"))
+    assert "which has none" in refused(capsys, "status", "a" * 300)
+
+
+def test_a_complaint_is_one_line_without_a_frame_in_ascii_too() -> None:
+    for encoding in ("utf-8", "ascii"):
+        done = subprocess.run(
+            [sys.executable, "-m", "idim", "measure", "--seeds", "0"],
+            capture_output=True, text=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding},
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert done.stderr == "idim: seeds must be at least 1; received 0\n"
 
 
 def test_both_ways_of_starting_are_one_program() -> None:

@@ -56,7 +56,7 @@ def output_folder(request: MeasureRequest) -> Path:
     """
     if request.out is not None:
         return request.out
-    model = request.model or tasks.load(request.task, data=request.data).default_model
+    model = tasks.load(request.task, data=request.data).default_model if request.model is None else request.model
     name = "-".join([request.task, model, request.projection])
     if request.protocol != "default":
         name += f"-{request.protocol}"
@@ -70,8 +70,8 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
         RequestError: when the request cannot be served, before anything trains.
     """
     task = tasks.load(request.task, data=request.data)
-    model = models.resolve(request.model or task.default_model)
-    bar = Bar.parse(request.bar or task.default_bar)
+    model = models.resolve(task.default_model if request.model is None else request.model)
+    bar = Bar.parse(task.default_bar if request.bar is None else request.bar)
     layout = Layout.of(models.build(model, input_shape=task.input_shape, outputs=task.outputs, seed=0))
     d_range = _d_range(request, layout)
     out = writable_folder(output_folder(request))

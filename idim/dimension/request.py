@@ -79,9 +79,9 @@ class MeasureRequest:
         """The constant c and the power p of lr(d) = c / d**p that was asked for; (nan, nan) for ``auto``."""
         if self.lr == "auto":
             return math.nan, math.nan
-        constant, scaled, _ = self.lr.partition("/sqrt(d)")
+        constant = self.lr.removesuffix("/sqrt(d)")
         try:
-            return float(constant), 0.5 if scaled else 0.0
+            return float(constant), 0.0 if constant == self.lr else 0.5
         except ValueError:
             raise RequestError(LR_FORMS.format(self.lr)) from None
 

@@ -79,7 +79,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     Raises:
         RequestError: when there is none, the file is something else, or it is of a newer version.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RequestError(f"a store is a folder with {path.name}; received {path.parent}, which has none")
     # A finished store in a folder that cannot be written has no log, and SQLite could not make its index.
     frozen = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()

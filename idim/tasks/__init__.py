@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -51,8 +52,8 @@ def _plain(name: str, loader: Callable[[Path | None], Task]) -> Loader:
 
 
 def _idx(argument: str, _data: Path | None) -> Task:
-    path = Path(argument).expanduser()
-    if not argument or not path.is_dir():
+    path = Path(os.path.expanduser(argument))
+    if not argument or not os.path.isdir(path):
         raise RequestError(f"task 'idx:PATH' needs a folder of idx files; received {'idx:' + argument!r}")
     return images.load(f"idx:{argument}", path)
 

@@ -22,7 +22,7 @@ def dataset(name: str, data: Path | None) -> Path:
         RequestError: when it is missing: where it was looked for, and how to give it.
     """
     folder = data_folder(data) / name
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise RequestError(
             f"task {name!r} needs the folder {folder.absolute()}, which does not exist; "
             f"give the folder that holds {name!r} with --data DIR or {VARIABLE}"
