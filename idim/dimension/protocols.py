@@ -41,7 +41,7 @@ def protocol_for(request: MeasureRequest, task: Task) -> Protocol:
     if recipe.optimizer == "lbfgs":
         full_lr = 1.0
         rule = rates.fixed(full_lr, "L-BFGS with a line search")
-    elif request.lr != "auto":
+    if request.lr != "auto":
         rule = rates.given(*request.learning_rate)
     if request.steps is not None:
         recipe = dataclasses.replace(recipe, steps=request.steps)

@@ -12,7 +12,9 @@ from idim import measure
 from idim.dimension.result import DimensionResult
 from idim.errors import RequestError
 from idim.projections import KINDS
-from idim.runs import Store
+from idim.runs import RunResult, RunSpec, Store, TrainingFailed, engine
+from idim.runs.train import train
+from idim.tasks import Task
 
 RANDOM_KINDS = sorted(set(KINDS) - {"selector"})
 
@@ -88,7 +90,25 @@ def test_processes_give_the_report_of_serial(tmp_path: Path) -> None:
     assert parallel == serial
 
 
-def test_a_rate_that_fails_is_a_failed_row_and_the_search_goes_on(tmp_path: Path) -> None:
+def test_a_training_that_fails_is_a_failed_row_and_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fragile(spec: RunSpec, task: Task) -> RunResult:
+        if spec.d == 5 or spec.seed == 1:
+            raise TrainingFailed(f"the loss must stay finite; received nan at step 3 with lr {spec.lr:g}")
+        return train(spec, task)
+
+    monkeypatch.setattr(engine, "train", fragile)
+    result = quick(tmp_path, task="toy", dims="5,9,12", seeds=3, lr="0.5")
+    assert [(p.d, sorted(p.scores)) for p in result.curve] == [(9, [0, 2]), (12, [0, 2])]
+    assert result.d_int in (10, 11, 12)
+    assert {p.lr for p in result.curve} == {0.5}, "a rate that is asked for is taken, by L-BFGS too"
+    assert sorted((f["d"], f["seed"]) for f in result.failed) == [(5, 0), (5, 1), (5, 2), (9, 1), (12, 1)]
+    assert all("with lr 0.5" in f["message"] for f in result.failed)
+    assert "failed" in str(result)
+
+
+def test_when_every_rate_fails_it_is_said(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"every training failed; the first: .*lr 1e\+30"):
         quick(tmp_path, steps=5, dims="5", seeds=1, lr="1e30", bar="absolute:0.3")
     rows = Store.read(tmp_path / "store").rows()
