@@ -91,13 +91,12 @@ def _engine(request: MeasureRequest, store: Store) -> Engine:
 
 
 def _d_range(request: MeasureRequest, layout: Layout) -> tuple[int, int]:
-    """Return the smallest and the largest d of the search, proving that P exists at both."""
+    """Return the smallest d there can be and the largest d to try, proving that P exists over what is tried."""
     kind = projections.KINDS.get(request.projection.partition(":")[0])
     scales = len(layout.layers) if kind is not None and kind.layered and len(layout.layers) > 1 else 0
     d_min = 1 + scales
     d_max = min(request.d_max or layout.D, layout.D)
-    if request.dimensions:
-        d_min, d_max = request.dimensions[0], request.dimensions[-1]
-    for d in (d_min, d_max):
+    ends = (request.dimensions[0], request.dimensions[-1]) if request.dimensions else (d_min, d_max)
+    for d in ends:
         projections.create(request.projection, D=layout.D, d=d, seed=0, layers=layout.layers)
-    return d_min, d_max
+    return d_min, ends[1]

@@ -66,6 +66,11 @@ def test_fixed_dims_are_measured_exactly(tmp_path: Path) -> None:
     assert {p.lr for p in result.curve} == {0.05}
 
 
+def test_fixed_dims_that_all_pass_say_nothing_below_them(tmp_path: Path) -> None:
+    result = quick(tmp_path, task="toy", dims="30,40")
+    assert (result.d_int, result.ci95) == (30, (1, 30))
+
+
 def test_a_bar_that_is_not_reached_is_censored_not_a_number(tmp_path: Path) -> None:
     result = quick(tmp_path, steps=5, dims="2,3", bar="absolute:0.99", lr="0.01")
     assert result.censored
