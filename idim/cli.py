@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except RequestError as error:
         print(f"idim: {error}", file=sys.stderr)
         sys.exit(BAD_REQUEST)
+    except OSError as error:
+        print(f"idim: the disk must stay readable and writable; received: {error}", file=sys.stderr)
+        sys.exit(BAD_REQUEST)
     except KeyboardInterrupt:
         print("idim: interrupted; finished runs are kept, the same command goes on from them", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -15,14 +15,20 @@ from idim.errors import RequestError
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; on success it takes the name ``path``."""
+    """Yield a temporary path in the folder of ``path``; on success it takes the name ``path``.
+
+    Raises:
+        RequestError: when the disk refuses: full, gone, or something else has the name.
+    """
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-    temporary.touch(exist_ok=False)
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise RequestError(f"the file {path} must be writable; received: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
 

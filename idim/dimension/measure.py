@@ -76,7 +76,7 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
     d_range = _d_range(request, layout)
     out = writable_folder(output_folder(request))
     with (
-        Store(request.store or out.parent / "store") as store,
+        Store(request.store or out.absolute().parent / "store") as store,
         _engine(request, store) as engine,
         shown(quiet=request.quiet) as progress,
     ):
@@ -95,7 +95,7 @@ def _d_range(request: MeasureRequest, layout: Layout) -> tuple[int, int]:
     kind = projections.KINDS.get(request.projection.partition(":")[0])
     scales = len(layout.layers) if kind is not None and kind.layered and len(layout.layers) > 1 else 0
     d_min = 1 + scales
-    d_max = min(request.d_max or layout.D, layout.D)
+    d_max = request.d_max or layout.D
     ends = (request.dimensions[0], request.dimensions[-1]) if request.dimensions else (d_min, d_max)
     for d in ends:
         projections.create(request.projection, D=layout.D, d=d, seed=0, layers=layout.layers)

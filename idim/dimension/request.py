@@ -15,6 +15,8 @@ from typing import Literal
 from idim.errors import RequestError
 
 MAX_DIMS = 1000
+MOST = 10**9  # of any count
+MAX_SEEDS = 10_000
 LR_FORMS = "lr must be 'auto', a positive number, or one such as 2.4/sqrt(d); received {!r}"
 
 
@@ -45,15 +47,15 @@ class MeasureRequest:
     width: float = 0.25
     """Stop when the 95 % interval is narrower than this fraction of d_int."""
     budget: int = 100
-    """Stop after this many trainings of the search."""
+    """Stop the search after this many trainings; finding the learning rate comes on top."""
     d_max: int | None = None
-    """Largest d to try. Default: D. Not reached by then is reported as censored."""
+    """Largest d to try, at most D, which is the default. Not reached by then is reported as censored."""
     engine: Literal["processes", "serial"] = "processes"
     """Where runs train: worker processes of one thread each, or this process. The numbers are the same."""
     workers: int | None = None
     """Worker processes. Default: one for each core."""
     store: Path | None = None
-    """Folder of finished runs, reused by key. Default: OUT/../store."""
+    """Folder of finished runs, reused by key. Default: the folder ``store`` beside OUT."""
     out: Path | None = None
     """Folder for report.json and curve.png. Default: idim-out/TASK-MODEL-PROJECTION."""
     data: Path | None = None
@@ -65,6 +67,8 @@ class MeasureRequest:
         _at_least("seeds", self.seeds, 1)
         _at_least("reference_seeds", self.reference_seeds, 1)
         _at_least("budget", self.budget, 1)
+        if max(self.seeds, self.reference_seeds) > MAX_SEEDS:
+            raise RequestError(f"seeds must be at most {MAX_SEEDS:,}; received {max(self.seeds, self.reference_seeds)}")
         for name in ("steps", "d_max", "workers"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
@@ -111,3 +115,5 @@ class MeasureRequest:
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise RequestError(f"{name} must be at least {least}; received {value}")
+    if value > MOST:
+        raise RequestError(f"{name} must be at most {MOST:,}; received {value}")

@@ -129,9 +129,9 @@ class DimensionResult:
         """
         path = Path(folder) / "report.json"
         try:
-            report = json.loads(path.read_text())
-            version = report.pop("format")
-        except (OSError, ValueError, KeyError) as error:
+            report = dict(json.loads(path.read_text()))
+            version = int(report.pop("format"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RequestError(
                 f"a folder written by `idim measure` holds report.json; received {folder}: {error}"
             ) from error
@@ -162,7 +162,7 @@ class DimensionResult:
     def _answer(self) -> str:
         lo, hi = self.ci95
         if self.censored or self.d_int is None:
-            return f"not reached (censored): > {lo:,.0f}"
+            return f"not reached by d = {max(p.d for p in self.curve):,} (censored): at least {lo:,.0f}"
         high = "∞" if math.isinf(hi) else f"{hi:,.0f}"
         return f"{self.d_int:,}   95 % interval [{lo:,.0f}, {high}]"
 

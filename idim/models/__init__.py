@@ -45,7 +45,10 @@ def build(name: str, *, input_shape: tuple[int, ...], outputs: int, seed: int) -
         raise RequestError(f"model {kind!r} takes no argument; received {name!r}")
     if kind == "linear":
         return linear(input_shape, outputs)
-    bare = lenet(input_shape, outputs) if kind == "lenet" else mlp(input_shape, outputs, _widths(name, argument))
+    try:
+        bare = lenet(input_shape, outputs) if kind == "lenet" else mlp(input_shape, outputs, _widths(name, argument))
+    except RuntimeError as error:  # torch's way to say that memory is short
+        raise RequestError(f"model {name!r} must fit into memory; received: {str(error).splitlines()[0]}") from error
     return he_normal(bare, generator(seed, "init"))
 
 

@@ -44,15 +44,16 @@ class Child:
         """Wait for the answer to ``spec``; None where a signal ended the worker before it answered.
 
         Raises:
-            RequestError: when the request cannot be served.
-            RuntimeError: when the worker could not start.
+            RequestError: when the request cannot be served, or the worker ended by itself.
         """
         line = self.answers.readline()
         if line.endswith(b"\n"):
             return _outcome(spec, json.loads(line))
         status = self._process.wait()
         if status >= 0:
-            raise RuntimeError(f"a worker process ended by itself with status {status}; its messages are above")
+            raise RequestError(
+                f"a worker process must stay up; it ended by itself with status {status}, its messages are above"
+            )
         return None
 
     def stop(self) -> str:

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import torch
+
 from idim import models
 from idim.errors import RequestError
 from idim.runs.result import Outcome
@@ -83,7 +85,11 @@ def attempt(spec: RunSpec, data: Path | None) -> Outcome:
     try:
         return Outcome(spec=spec, result=train(spec, task))
     except Exception as error:
-        return Outcome(spec=spec, message=_line(error))
+        return Outcome(spec=spec, message=_line(error), passing=_lacks_memory(error))
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _line(error: Exception) -> str:

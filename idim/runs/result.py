@@ -44,11 +44,16 @@ class RunResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A spec with its result, or with ``result`` None and the message of what failed."""
+    """A spec with its result, or with ``result`` None and the message of what failed.
+
+    ``passing`` marks a failure that lies with the machine (no memory, a killed worker), not with the run:
+    it is reported now and tried again when it is asked for later.
+    """
 
     spec: RunSpec
     result: RunResult | None = None
     message: str = ""
+    passing: bool = False
 
     @property
     def failed(self) -> bool:

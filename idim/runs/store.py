@@ -42,6 +42,7 @@ ON CONFLICT (key) DO UPDATE SET attempt = attempt + 1, host = excluded.host, ver
 WHERE status = 'running'
 """
 FINISH = "UPDATE runs SET status = ?, result = ?, message = ?, seconds = ? WHERE key = ? AND status = 'running'"
+FORGET = "DELETE FROM runs WHERE key = ? AND status = 'running'"
 
 
 class Store:
@@ -111,9 +112,11 @@ class Store:
         self.record(outcomes, ())
 
     def record(self, finished: Iterable[Outcome], started: Iterable[RunSpec]) -> None:
-        """Finish some runs and start others in one commit."""
+        """Finish some runs and start others in one commit; a passing failure leaves no row."""
         with _told(self.path), database.transaction(self._connection):
-            self._connection.executemany(FINISH, [_finish_row(outcome) for outcome in finished])
+            finished = list(finished)
+            self._connection.executemany(FINISH, [_finish_row(outcome) for outcome in finished if not outcome.passing])
+            self._connection.executemany(FORGET, [(outcome.spec.key,) for outcome in finished if outcome.passing])
             self._connection.executemany(START, [_start_row(spec) for spec in started])
 
     def release(self) -> None:
@@ -140,7 +143,8 @@ class Store:
     def summary(self) -> str:
         """Return the counts in words, then one line for each failed run."""
         counts = self.counts()
-        head = ", ".join(f"{counts.get(status, 0)} {status}" for status in ("done", "running", "failed"))
+        words = {"done": "done", "running": "running or cut off", "failed": "failed"}
+        head = ", ".join(f"{counts.get(status, 0)} {said}" for status, said in words.items())
         failed = [f"  {outcome}" for outcome in self.outcomes() if outcome.failed]
         return "\n".join([f"{self.path}: {head}", *failed])
 

@@ -99,6 +99,8 @@ def _score(spec: RunSpec, task: Task, learner: nn.Module, rows: Split) -> float:
             outputs = torch.cat([learner(part) for part in torch.split(rows.inputs, CHUNK)])
     except RequestError as error:
         raise TrainingFailed(f"the last step left the finite numbers with lr {spec.lr:g}: {error}") from error
+    if not bool(torch.isfinite(outputs).all()):
+        raise TrainingFailed(f"the outputs after the last step are not finite with lr {spec.lr:g}")
     return task.score(outputs, rows.targets)
 
 

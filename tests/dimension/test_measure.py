@@ -147,3 +147,27 @@ def test_a_result_survives_its_folder(tmp_path: Path) -> None:
 def test_no_report_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"holds report\.json; received"):
         DimensionResult.load(tmp_path)
+
+
+def test_a_search_that_spent_its_budget_early_claims_no_more_than_it_saw(tmp_path: Path) -> None:
+    result = quick(tmp_path, steps=2, budget=1, seeds=1, lr="0.01", bar="absolute:0.99")
+    assert result.censored
+    assert f"not reached by d = {max(p.d for p in result.curve)}" in str(result)
+    assert "budget" in result.stopped
+
+
+def test_a_name_that_is_taken_by_a_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "report.json").mkdir()
+    with pytest.raises(RequestError, match=r"report\.json must be writable; received"):
+        quick(tmp_path, task="toy", dims="3", seeds=1).save(tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"seeds": 10**20}, {"budget": 10**20}, {"reference_seeds": 20_000}])
+def test_counts_have_an_end(options: dict[str, int]) -> None:
+    with pytest.raises(RequestError, match="must be at most"):
+        measure(**options)  # type: ignore[arg-type]
+
+
+def test_a_largest_d_above_D_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="d must be between 1 and D = 1000; received d = 1001"):
+        quick(tmp_path, task="toy", d_max=1001)

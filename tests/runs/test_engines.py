@@ -152,13 +152,13 @@ def test_an_idle_worker_that_dies_is_replaced(store: Store, spec: SpecMaker) -> 
 
 
 @pytest.mark.usefixtures("puppets")
-def test_a_run_that_takes_its_workers_with_it_is_a_failed_row(store: Store, spec: SpecMaker) -> None:
+def test_a_run_that_takes_its_workers_with_it_fails_and_leaves_no_row(store: Store, spec: SpecMaker) -> None:
     with Processes(store, workers=2) as processes:
         outcomes = processes.map([spec(lr=0.125), *(spec(seed=seed) for seed in range(9))])
     assert [outcome.message for outcome in outcomes.values() if outcome.failed] == [
         "its worker process died 3 times, the last time of SIGKILL"
     ]
-    assert {row["spec"]["lr"]: row["attempt"] for row in store.rows()} == {0.125: 3, 0.02: 1}
+    assert {row["spec"]["lr"]: row["attempt"] for row in store.rows()} == {0.02: 1}
 
 
 @pytest.mark.usefixtures("puppets")
@@ -172,7 +172,7 @@ def test_no_more_workers_are_started_than_there_are_runs(store: Store, spec: Spe
 
 def test_a_worker_that_cannot_start_is_said(store: Store, spec: SpecMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with Processes(store) as processes, pytest.raises(RuntimeError, match="ended by itself with status 1"):
+    with Processes(store) as processes, pytest.raises(RequestError, match="ended by itself with status 1"):
         processes.map([spec()])
     assert store.counts() == {}
 
@@ -194,3 +194,24 @@ def test_works_from_a_script_without_a_main_guard(tmp_path: Path, spec: SpecMake
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert float(done.stdout) == run(spec()).score
+
+
+def test_a_failure_of_the_machine_is_told_now_and_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = tasks.load("toy")
+    spec = RunSpec(
+        task="toy", fingerprint=task.fingerprint, model="linear", method="full", lr=1.0, recipe=task.recipe, seed=0
+    )
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError("no room for theta")
+
+    with Store(tmp_path) as store, Serial(store) as engine:
+        with monkeypatch.context() as patch:
+            patch.setattr("idim.runs.engine.train", no_memory)
+            outcome = engine.map([spec])[spec.key]
+        assert outcome.failed
+        assert "no room for theta" in outcome.message
+        assert store.rows() == []
+        assert not engine.map([spec])[spec.key].failed

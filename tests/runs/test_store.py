@@ -51,7 +51,7 @@ def test_what_is_kept_comes_back_bit_for_bit(tmp_path: Path, spec: SpecMaker) ->
         assert sorted(store.outcomes(), key=lambda o: o.spec.seed) == [done, failed]
         assert store.counts() == {"done": 1, "failed": 1}
         assert store.summary().splitlines() == [
-            f"{store.path}: 1 done, 0 running, 1 failed",
+            f"{store.path}: 1 done, 0 running or cut off, 1 failed",
             "  full seed=2 failed: no, because",
         ]
 

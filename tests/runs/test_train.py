@@ -177,3 +177,13 @@ def test_the_toy_is_solved_from_ten_coordinates_on(spec: SpecMaker, d: int, solv
 def test_coordinates_that_overflow_are_a_failed_training(spec: SpecMaker) -> None:
     with pytest.raises(TrainingFailed, match=r"finite.* lr 1e\+300"):
         run(spec(d=10, lr=1e300, optimizer="sgd"))
+
+
+def test_outputs_that_are_not_finite_are_a_failure_not_a_score() -> None:
+    task = tasks.load("digits")
+    spec = RunSpec(
+        task="digits", fingerprint=task.fingerprint, model="mlp:20", method="full", lr=1e30,
+        recipe=dataclasses.replace(task.recipe, steps=1), seed=0,
+    )  # fmt: skip
+    with pytest.raises(TrainingFailed, match=r"lr 1e\+30"):
+        run(spec)
