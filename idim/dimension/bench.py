@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from idim.dimension.protocols import Protocol
 from idim.dimension.rates import RateRule
+from idim.dimension.search import Point
 from idim.runs import Engine, Outcome, RunSpec
 from idim.tasks import Task
 
-Observations = dict[int, dict[int, float]]
-Point = tuple[int, int]
-"""A d and a seed."""
+Seen = dict[int, dict[int, float]]
+"""The observations of a search so far: score by d and seed."""
 Progress = Callable[[str, Outcome], None]
 """Told the stage of the measure and each run that was trained now."""
 
@@ -61,7 +61,7 @@ class Bench:
         """Return the selection-split score of each spec, None where the training failed."""
         return [o.result.selection_score if o.result else None for o in self.train(specs)]
 
-    def observe(self, points: Iterable[Point], rule: RateRule, seen: Observations, failed: set[Point]) -> None:
+    def observe(self, points: Iterable[Point], rule: RateRule, seen: Seen, failed: set[Point]) -> None:
         """Train at these points and enter their report-split scores into ``seen``, or the point into ``failed``."""
         points = list(points)
         for (d, seed), outcome in zip(

@@ -11,19 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import torch
-
-import idim
 from idim.dimension import rates
 from idim.dimension.bar import Bar
-from idim.dimension.bench import Bench, Observations, Point
+from idim.dimension.bench import Bench, Seen
 from idim.dimension.estimate import Estimate, estimate
 from idim.dimension.rates import RateRule, Trial
 from idim.dimension.request import MeasureRequest
 from idim.dimension.result import CurvePoint, DimensionResult
-from idim.dimension.search import propose
+from idim.dimension.search import Point, propose
 from idim.errors import RequestError
 from idim.runs import Outcome
+from idim.runs.environment import versions
 
 RETUNE_FACTOR = 2.0  # tune again when the rough d_int is further than this factor from the pilot d
 TUNE_SEEDS = 3
@@ -78,7 +76,7 @@ class Procedure:
     D: int
     d_min: int
     d_max: int
-    seen: Observations = field(default_factory=dict)
+    seen: Seen = field(default_factory=dict)
     failed: set[Point] = field(default_factory=set)
 
     def result(self) -> DimensionResult:
@@ -149,10 +147,10 @@ class Procedure:
 
     # -- the search ---------------------------------------------------------------------------
 
-    def search(self, rule: RateRule, level: Level, seeds: int, width: float) -> tuple[Observations, set[Point], str]:
+    def search(self, rule: RateRule, level: Level, seeds: int, width: float) -> tuple[Seen, set[Point], str]:
         """Return what was observed and failed, and why the search stopped; an infinite width only brackets."""
         self.bench.stage = "search"
-        seen: Observations = {}
+        seen: Seen = {}
         failed: set[Point] = set()
         while True:
             proposal = propose(
@@ -208,7 +206,7 @@ class Procedure:
             trainings=len(self.bench.used),
             steps=sum(r.steps for r in used),
             seconds=round(math.fsum(r.seconds for r in used), 1),
-            versions=versions(),
+            versions={**versions(), "machine": platform.machine()},
         )
 
     def definition(self, threshold: float) -> str:
@@ -220,19 +218,6 @@ class Procedure:
             "recipe; the expectation is over initialisation, P and data order together, and the interval covers "
             "that and, for a relative bar, the reference."
         )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that the numbers depend on."""
-    import numpy
-
-    return {
-        "idim": idim.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "machine": platform.machine(),
-    }
 
 
 def _failure(outcome: Outcome) -> dict[str, Any]:
