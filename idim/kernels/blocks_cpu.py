@@ -1,9 +1,11 @@
-"""Three-round Hadamard blocks on the CPU: rows in pieces of whole groups, each piece one call of a compiled kernel."""
+"""Three-round Hadamard blocks on the CPU: rows in shares of whole groups, each share one call of a compiled kernel."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,17 +19,33 @@ from idim.kernels.blocks import LANES, WORD, Groups, Layout
 PIECE = 1 << 18  # rows worth a call of their own, some 0.1 ms
 
 
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Rows [start, stop) and the groups that hold them: the work of one call."""
+
+    start: int
+    stop: int
+    plan: compiled.Plan
+
+
 def _pieces(start: int, stop: int, layout: Layout) -> list[Groups]:
     """Split rows [start, stop) into whole groups: few pieces, as each piece of the transpose has a sum of length n."""
     limit = max(8, min(32, (1 << 16) // layout.n))
     return list(layout.batches(start, stop, max(PIECE, -(-(stop - start) // limit))))
 
 
-def _overlap(groups: Groups, start: int, size: int, n: int) -> tuple[slice, int]:
-    """Return which of the ``size`` rows from ``start`` on lie in ``groups``, and where the groups begin among these."""
-    begin = groups.start - start
-    low = max(0, begin)
-    return slice(low, min(size, begin + groups.count * groups.blocks * n)), begin - low
+@functools.lru_cache(1024)  # a training step asks for the same rows each time
+def _shares(start: int, stop: int, layout: Layout) -> tuple[Share, ...]:
+    """Return the pieces of rows [start, stop) as shares; a small last piece goes with the one before it.
+
+    The last group is a piece of its own, and handing it to another thread would cost more than doing it.
+    """
+    pieces = _pieces(start, stop, layout)
+    plan = np.array([(p.start, p.first, p.count, p.blocks, p.lanes) for p in pieces], dtype=np.int64)
+    small = pieces[-1].count * pieces[-1].blocks * layout.n < PIECE
+    parts = np.split(plan, range(1, len(plan) - 1 if small else len(plan)))
+    edges = [start, *(int(part[0, 0]) for part in parts[1:]), stop]
+    return tuple(Share(start=a, stop=b, plan=part) for (a, b), part in zip(pairwise(edges), parts, strict=True))
 
 
 @functools.lru_cache(64)
@@ -35,55 +53,42 @@ def _words(keys: tuple[Key, Key, Key]) -> compiled.Words:
     return np.array(keys, dtype=np.uint32).ravel()
 
 
-@functools.lru_cache(64)
-def _slots(blocks: int, lanes: int) -> compiled.Slots:
-    """Return the lanes of a vector that hold rows, in the order of the rows."""
-    return (np.arange(LANES // lanes)[:, None] * lanes + np.arange(blocks)).ravel()
-
-
 @functools.lru_cache(2)
-def _zeros(dtype: torch.dtype) -> Tensor:
-    return torch.zeros(WORD * LANES, dtype=dtype)
-
-
-def _source(z: Tensor, n: int, lanes: int) -> compiled.Floats:
-    """Return z padded to n: one number a position, or laid out as a block where its parts share a vector."""
-    padded = torch.nn.functional.pad(z, (0, n - z.numel()))
-    if lanes == LANES:
-        return padded.numpy()
-    parts = padded.view(LANES // lanes, 1, -1, WORD).expand(-1, lanes, -1, -1)
-    x = parts.reshape(LANES, -1, WORD).permute(1, 2, 0)
-    return torch.nn.functional.pad(x, (0, 0, 0, 1)).numpy().ravel()
+def _zeros(dtype: torch.dtype) -> compiled.Floats:
+    return torch.zeros(WORD * LANES, dtype=dtype).numpy()
 
 
 def lift(z: Tensor, start: int, out: Tensor, base: Tensor | None, layout: Layout, keys: tuple[Key, Key, Key]) -> None:
     """Write rows [start, start + len(out)) of the stacked blocks times ``z``, plus ``base`` if given, into ``out``."""
+    shared, zeros = (z.numpy(), layout.n, _words(keys)), _zeros(z.dtype)
 
-    def piece(groups: Groups, source: compiled.Floats) -> None:
-        at, row = _overlap(groups, start, out.numel(), layout.n)
-        target, added = out[at], None if base is None else base[at]
-        direct = target.dtype == z.dtype and (added is None or added.dtype == z.dtype)
-        rows = target if direct else torch.empty(target.shape, dtype=z.dtype)
-        summed = added if direct and added is not None else _zeros(z.dtype)
-        shape = layout.n, _words(keys), groups.first, groups.count, _slots(groups.blocks, groups.lanes), groups.lanes
-        compiled.lift(source, *shape, row, rows.numpy(), summed.numpy(), int(summed is added))
-        if not direct:
-            target.copy_(rows if added is None else rows + added)
+    def converted(share: Share) -> None:
+        at = slice(share.start - start, share.stop - start)
+        rows = torch.empty(share.stop - share.start, dtype=z.dtype)
+        compiled.lift(*shared, share.plan, share.start, rows.numpy(), zeros, 0)
+        out[at] = rows if base is None else rows + base[at]
 
-    pieces = _pieces(start, start + out.numel(), layout)
-    sources = {lanes: _source(z, layout.n, lanes) for lanes in {groups.lanes for groups in pieces}}
-    threads.run([partial(piece, groups, sources[groups.lanes]) for groups in pieces])
+    if out.dtype == z.dtype and (base is None or base.dtype == z.dtype):
+        rows, added, step = out.numpy(), zeros if base is None else base.numpy(), int(base is not None)
+        direct = partial(compiled.lift, *shared)
+        tasks = [partial(direct, s.plan, start, rows, added, step) for s in _shares(start, start + len(rows), layout)]
+    else:
+        tasks = [partial(converted, share) for share in _shares(start, start + out.numel(), layout)]
+    threads.run(tasks)
 
 
 def pull(g: Tensor, start: int, d: int, layout: Layout, dtype: torch.dtype, keys: tuple[Key, Key, Key]) -> Tensor:
     """Return the first ``d`` entries of the transposed blocks times ``g``, the rows from ``start`` on."""
+    shares, words = _shares(start, start + g.numel(), layout), _words(keys)
+    if len(shares) == 1:
+        total = torch.empty(d, dtype=dtype)
+        compiled.pull_share(g.to(dtype).numpy(), layout.n, words, shares[0].plan, start, total.numpy())
+        return total
 
-    def piece(groups: Groups, total: Tensor) -> None:
-        at, row = _overlap(groups, start, g.numel(), layout.n)
-        shape = layout.n, _words(keys), groups.first, groups.count, _slots(groups.blocks, groups.lanes), groups.lanes
-        compiled.pull(g[at].to(dtype).numpy(), *shape, row, total.numpy())
+    def pulled(share: Share, totals: compiled.Floats) -> None:
+        rows = g[share.start - start : share.stop - start].to(dtype)
+        compiled.pull(rows.numpy(), layout.n, words, share.plan, share.start, totals)
 
-    pieces = _pieces(start, start + g.numel(), layout)
-    totals = torch.empty(len(pieces), layout.n, dtype=dtype)
-    threads.run([partial(piece, groups, total) for groups, total in zip(pieces, totals, strict=True)])
-    return torch.from_numpy(totals.numpy().sum(axis=0, dtype=np.float64))[:d].to(dtype)
+    totals = torch.empty(sum(len(share.plan) for share in shares), layout.n, dtype=dtype).numpy()
+    threads.run([partial(pulled, share, totals[i:]) for i, share in enumerate(shares)])
+    return torch.from_numpy(totals.sum(axis=0, dtype=np.float64))[:d].to(dtype)

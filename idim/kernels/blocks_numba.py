@@ -21,6 +21,7 @@ from idim.kernels.vectors import LANES, LOW, PITCH
 Floats = NDArray[np.floating]
 Words = NDArray[np.uint32]
 Slots = NDArray[np.int64]
+Plan = NDArray[np.int64]  # adjacent groups alike, one row: first row, first block, count, blocks, lanes
 
 
 @numba.njit(inline="always")
@@ -159,7 +160,42 @@ def _gather(x: Floats, lows: int, slots: Slots, row: int, g: Floats) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def lift(
+def _slots(blocks: int, lanes: int) -> Slots:
+    """Return the lanes of a vector that hold rows, in the order of the rows."""
+    slots = np.empty(LANES // lanes * blocks, np.int64)
+    for i in range(slots.size):
+        slots[i] = i // blocks * lanes + i % blocks
+    return slots
+
+
+@numba.njit(nogil=True, cache=True)
+def _source(z: Floats, n: int, lanes: int) -> Floats:
+    """Return z padded to n: one number a position, or laid out as a block where its parts share a vector."""
+    if lanes == LANES:
+        source = np.zeros(n, z.dtype)
+        source[: z.size] = z
+        return source
+    part = n * lanes // LANES
+    source = np.zeros(part // LOW * PITCH, z.dtype)
+    for i in range(z.size):
+        position = i % part
+        at = position // LOW * PITCH + position % LOW * LANES + i // part * lanes
+        source[at : at + lanes] = z[i]
+    return source
+
+
+@numba.njit(nogil=True, cache=True)
+def lift(z: Floats, n: int, keys: Words, plan: Plan, start: int, out: Floats, base: Floats, step: int) -> None:
+    """Write into ``out``, rows from ``start`` on, those that groups of the plan have, plus ``base[step * row]``."""
+    for i in range(len(plan)):
+        row, first, count, blocks, lanes = plan[i]
+        _lift_groups(
+            _source(z, n, lanes), n, keys, first, count, _slots(blocks, lanes), lanes, row - start, out, base, step
+        )
+
+
+@numba.njit(nogil=True, cache=True)
+def _lift_groups(
     source: Floats,
     n: int,
     keys: Words,
@@ -172,11 +208,7 @@ def lift(
     base: Floats,
     step: int,
 ) -> None:
-    """Write into ``out`` the rows of ``count`` groups that lie in it, plus ``base[step * row]``.
-
-    The first group has its first row at ``row`` of ``out``, of any sign. ``slots`` are the lanes of a vector that
-    hold rows, in order; ``source`` is z, one number a position if a group has 16 lanes, else laid out as a block.
-    """
+    """Write the rows of ``count`` groups, the first of which has its first row at ``row`` of ``out``, of any sign."""
     part = n * lanes // LANES
     highs, lows = max(1, part // LOW), min(part, LOW)
     per_block, blocks = max(1, n // LOW), slots.size * lanes // LANES
@@ -195,7 +227,27 @@ def lift(
 
 
 @numba.njit(nogil=True, cache=True)
-def pull(
+def pull(g: Floats, n: int, keys: Words, plan: Plan, start: int, totals: Floats) -> None:
+    """Write to ``totals[i]`` the transposed product of groups ``plan[i]`` with ``g``, the rows from ``start`` on."""
+    for i in range(len(plan)):
+        row, first, count, blocks, lanes = plan[i]
+        _pull_groups(g, n, keys, first, count, _slots(blocks, lanes), lanes, row - start, totals[i])
+
+
+@numba.njit(nogil=True, cache=True)
+def pull_share(g: Floats, n: int, keys: Words, plan: Plan, start: int, total: Floats) -> None:
+    """Write to ``total`` [d] the first entries of the sum of what :func:`pull` writes, taken in float64."""
+    totals = np.empty((len(plan), n), total.dtype)
+    pull(g, n, keys, plan, start, totals)
+    for j in range(total.size):
+        value = np.float64(totals[0, j])
+        for i in range(1, len(plan)):
+            value += totals[i, j]
+        total[j] = value
+
+
+@numba.njit(nogil=True, cache=True)
+def _pull_groups(
     g: Floats, n: int, keys: Words, first: int, count: int, slots: Slots, lanes: int, row: int, total: Floats
 ) -> None:
     """Write to ``total`` [n] the transposed product of ``count`` groups with their rows in ``g``."""

@@ -28,6 +28,9 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 def run(tasks: Iterable[Callable[[], None]]) -> None:
     """Run every task, the caller taking its share; the first exception is raised once all threads are done."""
     left = deque(tasks)
+    if len(left) == 1:
+        left.pop()()
+        return
     helpers = min(torch.get_num_threads(), len(left)) - 1
     futures = [_pool(helpers).submit(_drain, left) for _ in range(helpers)]
     try:

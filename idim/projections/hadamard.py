@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from torch import Tensor
@@ -44,15 +45,15 @@ class Hadamard(Projection):
         """Rows of a block: the least power of two that is at least d."""
         return 1 << (self.d - 1).bit_length()
 
-    @property
+    @cached_property
     def _layout(self) -> blocks.Layout:
         return blocks.Layout(D=self.D, n=self.n)
 
-    @property
+    @cached_property
     def _keys(self) -> tuple[Key, Key, Key]:
         return blocks.sign_keys(self.seed)
 
-    @property
+    @cached_property
     def _scale(self) -> float:
         return 1 / (self.n * math.sqrt(self.D))
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from idim.kernels import blocks_cpu
 from idim.kernels.blocks import LANES, WORD, Layout
 
 SIZES = st.integers(0, 20).map(lambda b: 1 << b)
@@ -47,3 +48,17 @@ def test_batches_cover_a_range_once(data, n, D, rows):
 def test_lanes_of_a_full_group_never_change(n, lanes):
     """They are part of the definition: another number would make another P."""
     assert Layout(D=10**9, n=n).lanes == lanes
+
+
+@given(n=SIZES, D=st.integers(1, 10**8), data=st.data())
+def test_shares_are_the_pieces_in_order(n, D, data):
+    layout, start = Layout(D=D, n=n), data.draw(st.integers(0, D - 1))
+    stop = data.draw(st.integers(start + 1, D))
+    shares = blocks_cpu._shares(start, stop, layout)
+    assert [shares[0].start, *(s.stop for s in shares)] == [*(s.start for s in shares), stop]
+    assert [int(row[0]) for s in shares for row in s.plan] == [p.start for p in blocks_cpu._pieces(start, stop, layout)]
+    assert all(s.start == s.plan[0, 0] for s in shares[1:])
+
+
+def test_a_small_model_is_one_share():
+    assert len(blocks_cpu._shares(0, 199_210, Layout(D=199_210, n=1024))) == 1
