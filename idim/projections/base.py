@@ -16,6 +16,7 @@ A kind implements two methods on row ranges, ``_lift`` and ``_pull``; everything
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -162,7 +163,8 @@ class Projection(ABC):
     def _matvec(self, z: Tensor, start: int, stop: int, out: Tensor | None, base: Tensor | None) -> Tensor:
         _check_range(start, stop, self.D)
         check_vector("z", z, self.d)
-        if not bool(torch.isfinite(z).all()):
+        z = z.detach()
+        if not _all_finite(z):
             raise RequestError(f"z must be finite; received {int((~torch.isfinite(z)).sum())} non-finite of {self.d}")
         if base is not None:
             check_vector("base", base, stop - start)
@@ -171,7 +173,7 @@ class Projection(ABC):
         check_vector("out", out, stop - start)
         if not out.is_contiguous():
             raise RequestError("out must be contiguous; received a strided tensor")
-        z = z.detach().to(compute_dtype(z, out)).contiguous()
+        z = z.to(compute_dtype(z, out)).contiguous()
         self._lift(z, start, out.detach(), None if base is None else base.detach().contiguous())
         return out
 
@@ -240,6 +242,11 @@ def _tupled(value: object) -> object:
 def _check_range(start: int, stop: int, D: int) -> None:
     if not 0 <= start < stop <= D:
         raise RequestError(f"rows must satisfy 0 <= start < stop <= D = {D}; received [{start}, {stop})")
+
+
+def _all_finite(z: Tensor) -> bool:
+    """Say whether every entry is finite: a finite sum tells, any other may have overflowed."""
+    return math.isfinite(z.sum().item()) or bool(torch.isfinite(z).all())
 
 
 def check_vector(name: str, x: Tensor, size: int) -> None:

@@ -116,7 +116,7 @@ class Subspace(nn.Module):
     def answer(self, *args: Any, **kwargs: Any) -> Any:
         """Return the model's answer at theta0 + P z: what calling the Subspace does, hooks apart."""
         self._theta.bind(self.z, self._theta0)
-        with self._theta.call():
+        with self._theta:
             return self.model(*args, **kwargs)
 
     # -- values ---------------------------------------------------------------------------------

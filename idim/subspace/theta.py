@@ -14,8 +14,10 @@ the backward pass it runs as soon as its gradients exist, and these are freed at
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from torch.autograd.graph import increment_version
 
 from idim.parameters import Layout
 from idim.projections import Projection
+from idim.projections.base import Rows
 from idim.subspace.graph import Group, Lift, group_rows, groups_of
 
 
@@ -32,6 +35,18 @@ def _record() -> Iterator[None]:
     """Make nodes where gradients are off: a first look under no_grad serves the whole forward pass."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+@contextmanager
+def _plainly(device_type: str) -> Iterator[None]:
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device_type, enabled=False):
+        yield
+
+
+def _ordinary(device_type: str) -> AbstractContextManager[None]:
+    """Make tensors for any later use, in their own dtype: no more than ``no_grad`` where that is enough."""
+    special = torch.is_inference_mode_enabled() or torch.is_autocast_enabled(device_type)
+    return _plainly(device_type) if special else torch.no_grad()
 
 
 class Theta:
@@ -58,25 +73,27 @@ class Theta:
         self.views: dict[int, Tensor] = {}
         self.buffers: tuple[Tensor, ...] = ()
         self.parts: list[Tensor] = []
+        self.writes: list[tuple[Rows, Tensor, Tensor]] = []
         self.stamp: list[tuple[int, int]] = []
         self.seen: Tensor | None = None
 
     def bind(self, z: nn.Parameter, theta0: Sequence[Tensor]) -> None:
         """Take the coordinates and the initial values, one flat tensor a dtype run, to read from now on."""
-        if any(new is not old for new, old in zip((z, *theta0), (self.z, *self.theta0), strict=True)):
+        if z is not self.z or not all(map(operator.is_, theta0, self.theta0)):
             self.forget()
-        self.z, self.theta0 = z, tuple(theta0)
+            self.z, self.theta0 = z, tuple(theta0)
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Hold a forward pass: theta is brought up to date and the nodes are new."""
+    def __enter__(self) -> None:
+        """Begin a forward pass: theta is brought up to date and the nodes are new."""
         self.refresh()
         self.views = {}
         self.calls += 1
-        try:
-            yield
-        finally:
-            self.calls -= 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the forward pass."""
+        self.calls -= 1
 
     @contextmanager
     def hide(self) -> Iterator[Tensor]:
@@ -109,7 +126,7 @@ class Theta:
         if self.seen is not None and self.stamp == self._stamp() and torch.equal(self.seen, self.z):
             return
         self.views = {}
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.z.device.type, enabled=False):
+        with _ordinary(self.z.device.type):
             self._write()
             self.stamp, self.seen = self._stamp(), self.z.detach().clone()
 
@@ -121,10 +138,12 @@ class Theta:
         if [(b.dtype, b.device) for b in self.buffers] != [(t.dtype, t.device) for t in self.theta0]:
             self.buffers = tuple(torch.empty_like(t, requires_grad=False) for t in self.theta0)
             self.parts = list(self.layout.unflatten(self.buffers).values())
-        for run, base, buffer in zip(self.layout.runs, self.theta0, self.buffers, strict=True):
-            rows = self.projection.rows(self.layout.offsets[run.start], self.layout.offsets[run.stop])
+            offsets = self.layout.offsets
+            rows = [self.projection.rows(offsets[run.start], offsets[run.stop]) for run in self.layout.runs]
+            self.writes = list(zip(rows, self.theta0, self.buffers, strict=True))
+        for part, base, buffer in self.writes:
             increment_version(buffer)
-            rows.matvec(self.z, out=buffer, base=base)
+            part.matvec(self.z, out=buffer, base=base)
 
     def _open(self, group: Group) -> None:
         recording = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()

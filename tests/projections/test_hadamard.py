@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from idim.errors import RequestError
 from idim.kernels import blocks
 from idim.kernels.bits import signs, stream_key
 from idim.kernels.walsh import fwht
@@ -204,3 +205,10 @@ def test_z_of_wrong_scale_is_not_cropped():
     """A peer silently cropped z for tensors shorter than d: every coordinate moves every layer-sized range here."""
     P = Hadamard(D=2000, d=900)
     assert bool((P.to_dense()[1500:1540].abs().amax(dim=0) > 0).all())
+
+
+def test_coordinates_whose_sum_overflows_are_finite():
+    z = torch.tensor([3e38, 3e38])
+    assert torch.equal(Hadamard(D=4, d=2).matvec(z / 4), Hadamard(D=4, d=2).matvec(z) / 4)
+    with pytest.raises(RequestError, match="received 2 non-finite of 2"):
+        Hadamard(D=4, d=2).matvec(torch.tensor([math.inf, -math.inf]))
