@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from paper_figs import budget, kinds
+from paper_figs import budget, kinds, rate
 
-FIGURES = {"kinds": kinds.draw, "budget": budget.draw}
+FIGURES = {"kinds": kinds.draw, "budget": budget.draw, "rate": rate.draw}
 
 
 def main() -> None:

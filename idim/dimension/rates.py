@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 GRID_FACTOR = 4.0
 MAX_GROWTH = 4
-START = {"adam": 0.3, "adamw": 0.3, "sgd": 3.0, "lbfgs": 1.0}  # c of subspace runs
+START = {"adam": 1.2, "adamw": 1.2, "sgd": 3.0, "lbfgs": 1.0}  # c of subspace runs
 START_FULL = {"adam": 2e-3, "adamw": 2e-3, "sgd": 0.1, "lbfgs": 1.0}
 
 Scores = tuple[float, ...]
