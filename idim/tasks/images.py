@@ -10,7 +10,6 @@ chosen by the hash of the row number, is the selection split; the test file is t
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
