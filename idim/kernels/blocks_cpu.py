@@ -58,9 +58,18 @@ def _zeros(dtype: torch.dtype) -> compiled.Floats:
     return torch.zeros(WORD * LANES, dtype=dtype).numpy()
 
 
-def lift(z: Tensor, start: int, out: Tensor, base: Tensor | None, layout: Layout, keys: tuple[Key, Key, Key]) -> None:
-    """Write rows [start, start + len(out)) of the stacked blocks times ``z``, plus ``base`` if given, into ``out``."""
-    shared, zeros = (z.numpy(), layout.n, _words(keys)), _zeros(z.dtype)
+def lift(
+    z: Tensor,
+    start: int,
+    out: Tensor,
+    base: Tensor | None,
+    layout: Layout,
+    keys: tuple[Key, Key, Key],
+    *,
+    scale: float,
+) -> None:
+    """Write rows [start, start + len(out)) of the blocks times scale * z, plus ``base`` if given, into ``out``."""
+    shared, zeros = (z.numpy(), scale, layout.n, _words(keys)), _zeros(z.dtype)
 
     def converted(share: Share) -> None:
         at = slice(share.start - start, share.stop - start)
@@ -77,12 +86,21 @@ def lift(z: Tensor, start: int, out: Tensor, base: Tensor | None, layout: Layout
     threads.run(tasks)
 
 
-def pull(g: Tensor, start: int, d: int, layout: Layout, dtype: torch.dtype, keys: tuple[Key, Key, Key]) -> Tensor:
-    """Return the first ``d`` entries of the transposed blocks times ``g``, the rows from ``start`` on."""
+def pull(
+    g: Tensor,
+    start: int,
+    d: int,
+    layout: Layout,
+    dtype: torch.dtype,
+    keys: tuple[Key, Key, Key],
+    *,
+    scale: float,
+) -> Tensor:
+    """Return scale times the first ``d`` entries of the transposed blocks times ``g``, the rows from ``start`` on."""
     shares, words = _shares(start, start + g.numel(), layout), _words(keys)
     if len(shares) == 1:
         total = torch.empty(d, dtype=dtype)
-        compiled.pull_share(g.to(dtype).numpy(), layout.n, words, shares[0].plan, start, total.numpy())
+        compiled.pull_share(g.to(dtype).numpy(), scale, layout.n, words, shares[0].plan, start, total.numpy())
         return total
 
     def pulled(share: Share, totals: compiled.Floats) -> None:
@@ -91,4 +109,4 @@ def pull(g: Tensor, start: int, d: int, layout: Layout, dtype: torch.dtype, keys
 
     totals = torch.empty(sum(len(share.plan) for share in shares), layout.n, dtype=dtype).numpy()
     threads.run([partial(pulled, share, totals[i:]) for i, share in enumerate(shares)])
-    return torch.from_numpy(totals.sum(axis=0, dtype=np.float64))[:d].to(dtype)
+    return torch.from_numpy(totals.sum(axis=0, dtype=np.float64))[:d].to(dtype) * scale

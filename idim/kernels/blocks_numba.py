@@ -169,29 +169,32 @@ def _slots(blocks: int, lanes: int) -> Slots:
 
 
 @numba.njit(nogil=True, cache=True)
-def _source(z: Floats, n: int, lanes: int) -> Floats:
-    """Return z padded to n: one number a position, or laid out as a block where its parts share a vector."""
+def _source(z: Floats, scale: float, n: int, lanes: int) -> Floats:
+    """Return scale * z padded to n: one number a position, or laid out as a block where its parts share a vector."""
+    factor = z.dtype.type(scale)
     if lanes == LANES:
         source = np.zeros(n, z.dtype)
-        source[: z.size] = z
+        for i in range(z.size):
+            source[i] = z[i] * factor
         return source
     part = n * lanes // LANES
     source = np.zeros(part // LOW * PITCH, z.dtype)
     for i in range(z.size):
         position = i % part
         at = position // LOW * PITCH + position % LOW * LANES + i // part * lanes
-        source[at : at + lanes] = z[i]
+        source[at : at + lanes] = z[i] * factor
     return source
 
 
 @numba.njit(nogil=True, cache=True)
-def lift(z: Floats, n: int, keys: Words, plan: Plan, start: int, out: Floats, base: Floats, step: int) -> None:
+def lift(
+    z: Floats, scale: float, n: int, keys: Words, plan: Plan, start: int, out: Floats, base: Floats, step: int
+) -> None:
     """Write into ``out``, rows from ``start`` on, those that groups of the plan have, plus ``base[step * row]``."""
     for i in range(len(plan)):
         row, first, count, blocks, lanes = plan[i]
-        _lift_groups(
-            _source(z, n, lanes), n, keys, first, count, _slots(blocks, lanes), lanes, row - start, out, base, step
-        )
+        source = _source(z, scale, n, lanes)
+        _lift_groups(source, n, keys, first, count, _slots(blocks, lanes), lanes, row - start, out, base, step)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -235,15 +238,16 @@ def pull(g: Floats, n: int, keys: Words, plan: Plan, start: int, totals: Floats)
 
 
 @numba.njit(nogil=True, cache=True)
-def pull_share(g: Floats, n: int, keys: Words, plan: Plan, start: int, total: Floats) -> None:
-    """Write to ``total`` [d] the first entries of the sum of what :func:`pull` writes, taken in float64."""
+def pull_share(g: Floats, scale: float, n: int, keys: Words, plan: Plan, start: int, total: Floats) -> None:
+    """Write to ``total`` [d] scale times the first entries of the sum, in float64, of what :func:`pull` writes."""
+    factor = total.dtype.type(scale)
     totals = np.empty((len(plan), n), total.dtype)
     pull(g, n, keys, plan, start, totals)
     for j in range(total.size):
         value = np.float64(totals[0, j])
         for i in range(1, len(plan)):
             value += totals[i, j]
-        total[j] = value
+        total[j] = total.dtype.type(value) * factor
 
 
 @numba.njit(nogil=True, cache=True)
@@ -278,8 +282,8 @@ def _collect(sums: Floats, lanes: int, highs: int, lows: int, total: Floats) -> 
     for first in range(0, LANES, lanes):
         for high in range(highs):
             for low in range(lows):
-                at = high * PITCH + low * LANES + first
+                at = np.uint64(high * PITCH + low * LANES + first)  # signed indices may be negative, which takes time
                 value = sums[at]
-                for lane in range(1, lanes):
+                for lane in range(np.uint64(1), np.uint64(lanes)):
                     value += sums[at + lane]
                 total[first // lanes * highs * lows + high * lows + low] = value

@@ -35,7 +35,7 @@ FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:
     """Return the dtype to compute in: float64 where a tensor is float64, else float32."""
-    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+    return torch.float64 if torch.float64 in [t.dtype for t in tensors] else torch.float32
 
 
 @dataclass(frozen=True, kw_only=True)

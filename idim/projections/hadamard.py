@@ -58,15 +58,14 @@ class Hadamard(Projection):
         return 1 / (self.n * math.sqrt(self.D))
 
     def _lift(self, z: Tensor, start: int, out: Tensor, base: Tensor | None) -> None:
-        z = z * self._scale
         if out.device.type == "cpu":
-            blocks_cpu.lift(z, start, out, base, self._layout, self._keys)
+            blocks_cpu.lift(z, start, out, base, self._layout, self._keys, scale=self._scale)
             return
-        for at, rows in blocks.lift(z, start, start + out.numel(), self._layout, self._keys):
+        for at, rows in blocks.lift(z * self._scale, start, start + out.numel(), self._layout, self._keys):
             out[at] = rows if base is None else base[at] + rows
 
     def _pull(self, g: Tensor, start: int) -> Tensor:
         dtype = compute_dtype(g)
         if g.device.type == "cpu":
-            return blocks_cpu.pull(g, start, self.d, self._layout, dtype, self._keys) * self._scale
+            return blocks_cpu.pull(g, start, self.d, self._layout, dtype, self._keys, scale=self._scale)
         return blocks.pull(g.to(dtype), start, self.d, self._layout, self._keys) * self._scale

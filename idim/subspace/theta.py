@@ -128,7 +128,7 @@ class Theta:
         self.views = {}
         with _ordinary(self.z.device.type):
             self._write()
-            self.stamp, self.seen = self._stamp(), self.z.detach().clone()
+            self.stamp, self.seen = self._stamp(), self.z.clone()
 
     def _stamp(self) -> list[tuple[int, int]]:
         return [(t.data_ptr(), t._version) for t in (*self.theta0, *self.buffers)]
