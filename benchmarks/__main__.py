@@ -84,12 +84,18 @@ def _passes(figures: dict[str, float]) -> str:
 def _step_rows(part: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for name, f in part.items():
-        if isinstance(f, dict):
-            time = f"{f['ratio']:.2f} x the time ({f['subspace_ms']:.1f} against {f['full_ms']:.1f} ms)"
-            rows.append((f"training step, {name}, d = {f['d']:,}, beside full AdamW", time))
-            peaks = f"{f['subspace_peak_mb']:.0f} against {f['full_peak_mb']:.0f} MB"
-            rows.append((f"peak memory of training, {name}", peaks))
+        for threads, kinds in f["threads"].items():
+            what = f"training step, {name}, d = {f['d']:,}, {threads} threads, beside full AdamW"
+            rows += [(f"{what} ({kind})", _step_time(figures)) for kind, figures in kinds.items()]
+        peaks = f"{f['subspace_peak_mb']:.0f} against {f['full_peak_mb']:.0f} MB"
+        rows.append((f"peak memory of training, {name}", peaks))
     return rows
+
+
+def _step_time(figures: dict[str, dict[str, float]]) -> str:
+    least, median = figures["minimum"], figures["median"]
+    times = f"{least['subspace_ms']:.1f} against {least['full_ms']:.1f} ms"
+    return f"{least['ratio']:.2f} x the time at the least ({times}), {median['ratio']:.2f} x in the median"
 
 
 def _coverage_rows(part: dict[str, Any]) -> list[tuple[str, str]]:
