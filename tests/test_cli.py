@@ -120,7 +120,13 @@ def program(*arguments: str, folder: Path) -> list[str]:
 
 def test_interrupted_is_130_and_keeps_what_is_finished(tmp_path: Path) -> None:
     command = program("measure", "--steps", "300", "--workers", "2", folder=tmp_path)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=_listen_to_interrupts,
+    )
     database = tmp_path / "store" / "runs.sqlite"
     deadline = time.monotonic() + 60
     while _done(database) < 2 and time.monotonic() < deadline:
@@ -131,6 +137,10 @@ def test_interrupted_is_130_and_keeps_what_is_finished(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert _done(database) >= 2
     assert not (tmp_path / "out" / "report.json").exists()
+
+
+def _listen_to_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _done(database: Path) -> int:
