@@ -6,15 +6,14 @@ from idim import plots
 from idim.dimension.result import DimensionResult
 from paper_figs.common import answer, save, stored
 
-COLOURS = (plots.GREY, plots.BLUE, plots.GREEN, plots.ORANGE)
+COLOURS = (plots.GREY, plots.BLUE, plots.GREEN)
 PAPER = 750
 
 
 def curves() -> dict[str, DimensionResult]:
     """Return the results from the shortest training to the longest."""
     tuned = {f"{int(steps):,} steps, lr = 2.4/√d": r for steps, r in stored("budget").items()}
-    paper = {"46,900 steps, Adam 1e-3 (Li et al. 2018)": stored("li2018")["fc"]}
-    return dict(sorted(tuned.items(), key=lambda item: item[1].protocol["steps"])) | paper
+    return dict(sorted(tuned.items(), key=lambda item: item[1].protocol["steps"]))
 
 
 def draw() -> None:

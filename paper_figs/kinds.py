@@ -22,7 +22,7 @@ def draw() -> None:
         for (name, d), style in zip(PAPER.items(), ("--", ":"), strict=True):
             ax.axvline(d, color=plots.RED, ls=style, lw=1.2, label=f"{name}: {d}")
         ax.set_yticks(range(len(results)), list(results))
-        ax.set_ylim(-0.6, len(results) - 0.2)
+        ax.set_ylim(-2.0, len(results) - 0.2)  # room for the legend below
         ax.set_xlabel("d_int and its 95 % interval (bar 0.90, 1,500 steps, tuned rate)")
         ax.set_title("MNIST 784-200-200-10, D = 199,210")
         ax.legend(loc="lower right")
