@@ -32,6 +32,7 @@ from idim import projections
 from idim.kernels.walsh import fwht
 
 LARGE, PEER_SIZE, COORDINATES = 22_713_986, 8_000_000, 1000
+WARM = 1 << 20  # rows that go through the same compiled code as LARGE, several pieces on several threads
 Call = Callable[[], object]
 
 
@@ -136,7 +137,7 @@ def memory(kinds: list[str]) -> dict[str, dict[str, int]]:
     theta0, g, theta = torch.zeros(LARGE), torch.ones(LARGE), torch.zeros(LARGE)
     report = {}
     for kind in kinds:
-        for call in arms_of(kind, 10, theta0[:1000], theta[:1000], g[:1000]).values():
+        for call in arms_of(kind, COORDINATES, theta0[:WARM], theta[:WARM], g[:WARM]).values():
             call()  # compiles
         report |= {name: peak_kib(call) for name, call in arms_of(kind, COORDINATES, theta0, theta, g).items()}
     return {"KiB beyond input and output": report}
