@@ -1,6 +1,16 @@
-"""``python -m idim``: the same program as ``idim``."""
+"""``idim`` and ``python -m idim``: one program."""
 
-from idim.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; an interrupt while it is still being imported ends as quietly as a later one."""
+    try:
+        from idim import cli
+    except KeyboardInterrupt:
+        sys.exit(130)
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

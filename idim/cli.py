@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -44,10 +45,14 @@ COMMANDS: dict[str, Callable[..., Any]] = {"measure": MeasureRequest, "status": 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and leave with its exit status."""
     try:
-        sys.exit(_serve(_parse(sys.argv[1:] if arguments is None else list(arguments))))
+        status = _serve(_parse(sys.argv[1:] if arguments is None else list(arguments)))
+        sys.stdout.flush()
+        sys.exit(status)
     except RequestError as error:
         print(f"idim: {error}", file=sys.stderr)
         sys.exit(BAD_REQUEST)
+    except BrokenPipeError:  # whoever read the table has seen enough of it, as in `idim status STORE | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         print(f"idim: the disk must stay readable and writable; received: {error}", file=sys.stderr)
         sys.exit(BAD_REQUEST)

@@ -14,6 +14,7 @@ import pytest
 from cases_idx import idx_folder
 
 from idim.cli import main
+from idim.runs import Store
 
 BASE = ["measure", "--engine", "serial", "--quiet"]
 
@@ -53,6 +54,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--model", f"{'a' * 300}.py:f"], "which does not exist"),
         (["--seeds", "0"], "seeds must be at least 1; received 0"),
         (["--seeds", "many"], "'many'"),
+        (
+            ["--dims", "5", "--width", "0.1"],
+            "the search, and dims '5' leaves none; received width 0.1",
+        ),
+        (["--dims", "5", "--budget", "7"], "received budget 7: leave one of them out"),
+        (["--dims", "5", "--d-max", "7"], "received d_max 7: leave one of them out"),
+        (["--workers", "3"], "received workers 3 with engine 'serial'"),
         (["--lr", "0"], "lr must be 'auto', a positive number, or one such as 2.4/sqrt(d); received '0'"),
         (["--protocol", "li2019"], "li2018"),
         (["--sedes", "3"], "--seeds"),
@@ -77,7 +85,7 @@ def test_broken_idx_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "empty").mkdir()
     assert "train-images" in refused(capsys, *BASE, "--task", f"idx:{tmp_path / 'empty'}")
     cut = idx_folder(tmp_path / "cut", held=39)
-    assert "received" in refused(capsys, *BASE, "--task", f"idx:{cut}")
+    assert "bytes of values; received" in refused(capsys, *BASE, "--task", f"idx:{cut}")
     odd = idx_folder(tmp_path / "odd", labels=39)
     line = refused(capsys, *BASE, "--task", f"idx:{odd}")
     assert "40 images" in line
@@ -95,11 +103,10 @@ def test_stores_that_are_not_ours(tmp_path: Path, capsys: pytest.CaptureFixture[
         main([*BASE, "--task", "toy", "--dims", "3", "--seeds", "1", "--store", str(newer), *out])
     assert leaving.value.code == 0
     with sqlite3.connect(newer / "runs.sqlite") as connection:
-        connection.execute("PRAGMA user_version = 999")
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        if "meta" in tables:
-            connection.execute("UPDATE meta SET value = '999'")
-    assert "999" in refused(capsys, *BASE, "--task", "toy", "--store", str(newer), *out)
+        assert connection.execute("UPDATE meta SET value = '999' WHERE name = 'schema'").rowcount == 1
+    assert "of version 999: install a newer idim" in refused(
+        capsys, *BASE, "--task", "toy", "--store", str(newer), *out
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_training(
@@ -137,6 +144,17 @@ def test_interrupted_is_130_and_keeps_what_is_finished(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert _done(database) >= 2
     assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    Store(tmp_path / "store").close()
+    command = [sys.executable, "-m", "idim", "status", str(tmp_path / "store")]
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does once it has its lines
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def _listen_to_interrupts() -> None:

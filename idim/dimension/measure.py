@@ -92,9 +92,7 @@ def _engine(request: MeasureRequest, store: Store) -> Engine:
 
 def _d_range(request: MeasureRequest, layout: Layout) -> tuple[int, int]:
     """Return the smallest d there can be and the largest d to try, proving that P exists over what is tried."""
-    kind = projections.KINDS.get(request.projection.partition(":")[0])
-    scales = len(layout.layers) if kind is not None and kind.layered and len(layout.layers) > 1 else 0
-    d_min = 1 + scales
+    d_min = projections.least_d(request.projection, layers=layout.layers)
     d_max = request.d_max or layout.D
     ends = (request.dimensions[0], request.dimensions[-1]) if request.dimensions else (d_min, d_max)
     for d in ends:

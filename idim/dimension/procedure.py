@@ -19,6 +19,7 @@ from idim.dimension.rates import RateRule, Trial
 from idim.dimension.request import MeasureRequest
 from idim.dimension.result import CurvePoint, DimensionResult
 from idim.dimension.search import Point, propose
+from idim.dimension.smoothing import Level
 from idim.errors import RequestError
 from idim.runs import Outcome
 from idim.runs.environment import versions
@@ -57,15 +58,6 @@ class Reference:
         }
 
 
-@dataclass(frozen=True)
-class Level:
-    """The score to reach, its standard error, and the degrees of freedom of that error."""
-
-    threshold: float
-    error: float
-    df: float
-
-
 @dataclass
 class Procedure:
     """One measure: what is asked, the workbench, the bar, D, and the range of d."""
@@ -85,10 +77,10 @@ class Procedure:
         mean = math.nan if reference.mean is None else reference.mean
         threshold = self.bar.threshold(mean, self.bench.task.chance)
         error = self.bar.error(reference.std or 0.0, len(reference.scores))
-        level = Level(threshold, error, float(max(1, len(reference.scores) - 1)))
+        level = Level(mean=threshold, error=error, df=float(max(1, len(reference.scores) - 1)))
         rule = self.rate_rule(level)
         self.seen, self.failed, stopped = self.search(rule, level, self.request.seeds, self.request.width)
-        answer = estimate(self.seen, **vars(level), d_min=self.d_min)
+        answer = self.estimate(self.seen, level)
         return self.report(reference, rule, threshold, answer, stopped)
 
     # -- the bar ------------------------------------------------------------------------------
@@ -143,7 +135,7 @@ class Procedure:
         if self.request.dimensions:
             return self.request.dimensions[len(self.request.dimensions) // 2]
         seen, _, _ = self.search(rule, level, 1, math.inf)
-        return estimate(seen, **vars(level), d_min=self.d_min).d_int or self.d_max
+        return self.estimate(seen, level).d_int or self.d_max
 
     # -- the search ---------------------------------------------------------------------------
 
@@ -156,7 +148,9 @@ class Procedure:
             proposal = propose(
                 seen,
                 failed=failed,
-                **vars(level),
+                threshold=level.mean,
+                error=level.error,
+                df=level.df,
                 d_min=self.d_min,
                 d_max=self.d_max,
                 dims=self.request.dimensions,
@@ -172,6 +166,10 @@ class Procedure:
         return seen, failed, proposal.reason
 
     # -- the answer ---------------------------------------------------------------------------
+
+    def estimate(self, seen: Seen, level: Level) -> Estimate:
+        """Return d_int and its interval from what was observed."""
+        return estimate(seen, threshold=level.mean, error=level.error, df=level.df, d_min=self.d_min)
 
     def report(
         self, reference: Reference, rule: RateRule, threshold: float, answer: Estimate, stopped: str

@@ -6,6 +6,7 @@ texts of ``idim measure --help``.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from dataclasses import dataclass
@@ -76,7 +77,21 @@ class MeasureRequest:
             raise RequestError(f"width must be between 0 and 10 (a fraction of d_int); received {self.width}")
         if self.lr != "auto" and not 0 < self.learning_rate[0] < math.inf:
             raise RequestError(LR_FORMS.format(self.lr))
-        self.dimensions  # noqa: B018  parsed here so that a bad list is found at once
+        self._no_idle_options(searched=self.dimensions is None)
+
+    def _no_idle_options(self, *, searched: bool) -> None:
+        """Refuse an option that would have no effect: whoever gave it expects one."""
+        plain = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in ("width", "budget", "d_max"):
+            if not searched and getattr(self, name) != plain[name]:
+                raise RequestError(
+                    f"{name} belongs to the search, and dims {self.dims!r} leaves none; "
+                    f"received {name} {getattr(self, name)}: leave one of them out"
+                )
+        if self.engine == "serial" and self.workers is not None:
+            raise RequestError(
+                f"workers belong to the engine 'processes'; received workers {self.workers} with engine 'serial'"
+            )
 
     @property
     def learning_rate(self) -> tuple[float, float]:

@@ -19,6 +19,15 @@ KINDS: dict[str, type[Projection]] = {
 }
 
 
+def least_d(name: str, *, layers: tuple[int, ...] = ()) -> int:
+    """Return the smallest d that the projection ``name`` can have over these layers.
+
+    Raises:
+        RequestError: for an unknown kind.
+    """
+    return _kind(name.partition(":")[0]).least_d(layers)
+
+
 def create(name: str, *, D: int, d: int, seed: int, layers: tuple[int, ...] = ()) -> Projection:
     """Return the projection that ``name`` names: "kind" or "kind:option", for example "dense:gaussian".
 
@@ -33,13 +42,17 @@ def create(name: str, *, D: int, d: int, seed: int, layers: tuple[int, ...] = ()
         RequestError: for an unknown kind or option, or when d, D or layers are out of range.
     """
     kind, _, option = name.partition(":")
-    if kind not in KINDS:
-        raise _unknown("projection", kind, KINDS)
-    cls = KINDS[kind]
+    cls = _kind(kind)
     options = cls.parse(option) if option else {}
     if cls.layered:
         options["layers"] = layers
     return cls(D=D, d=d, seed=seed, **options)
+
+
+def _kind(name: str) -> type[Projection]:
+    if name not in KINDS:
+        raise _unknown("projection", name, KINDS)
+    return KINDS[name]
 
 
 def load(spec: Mapping[str, object]) -> Projection:
@@ -64,5 +77,6 @@ __all__ = [
     "Sparse",
     "Uniform",
     "create",
+    "least_d",
     "load",
 ]

@@ -93,6 +93,11 @@ class Projection(ABC):
         """
         raise RequestError(f"projection {cls.kind!r} takes no option; received {option!r}")
 
+    @classmethod
+    def least_d(cls, layers: tuple[int, ...]) -> int:
+        """Return the smallest d that this kind can have over layers of so many rows."""
+        return 1
+
     # -- the map ------------------------------------------------------------------------------
 
     def matvec(self, z: Tensor, *, out: Tensor | None = None, base: Tensor | None = None) -> Tensor:

@@ -73,10 +73,15 @@ class Layerwise(Projection):
         """Read "layerwise:fastfood", or "layerwise:dense:gaussian", as the inner kind."""
         return {"inner": option}
 
+    @classmethod
+    def least_d(cls, layers: tuple[int, ...]) -> int:
+        """Return the smallest d over these layers: their scales and one coordinate."""
+        return _scales(layers) + 1
+
     @property
     def scales(self) -> int:
         """Return how many of the d coordinates are scales: one a layer, none for a single layer."""
-        return len(self.layers) if len(self.layers) > 1 else 0
+        return _scales(self.layers)
 
     @functools.cached_property
     def projection(self) -> Projection:
@@ -130,3 +135,7 @@ class Layerwise(Projection):
             end = min(stop, self._edges[layer + 1])
             yield layer, start, end
             layer, start = layer + 1, end
+
+
+def _scales(layers: tuple[int, ...]) -> int:
+    return len(layers) if len(layers) > 1 else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -47,6 +48,18 @@ def lock(path: Path, store: Path) -> sqlite3.Connection:
             f"({error}): wait for it to end, or give another store"
         ) from error
     return connection
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a driver holds the lock; asking neither makes the file nor takes the lock."""
+    if not path.exists():
+        return False
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.OperationalError as error:
+            return "locked" in str(error)
+    return False
 
 
 def open_or_create(path: Path) -> sqlite3.Connection:

@@ -141,9 +141,14 @@ class Store:
         return dict(Counter(row["status"] for row in self.rows()))
 
     def summary(self) -> str:
-        """Return the counts in words, then one line for each failed run."""
+        """Return the counts in words, then one line for each failed run.
+
+        A started run is ``running`` while a driver holds the store, else ``cut off``: it is taken up again
+        when it is next asked for.
+        """
         counts = self.counts()
-        words = {"done": "done", "running": "running or cut off", "failed": "failed"}
+        driven = database.is_locked(self.path / LOCK)
+        words = {"done": "done", "running": "running" if driven else "cut off", "failed": "failed"}
         head = ", ".join(f"{counts.get(status, 0)} {said}" for status, said in words.items())
         failed = [f"  {outcome}" for outcome in self.outcomes() if outcome.failed]
         return "\n".join([f"{self.path}: {head}", *failed])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from idim import models, tasks
 from idim.errors import RequestError
 from idim.models.init import generator
+from idim.parameters import Layout
 from idim.runs.errors import TrainingFailed
 from idim.runs.optimize import Descent, descend, trainable
 from idim.runs.result import RunResult
@@ -60,7 +61,7 @@ def train(spec: RunSpec, task: Task) -> RunResult:
     started = time.perf_counter()
     with _one_thread(), _own_dice(spec.seed):
         model = models.build(spec.model, input_shape=task.input_shape, outputs=task.outputs, seed=spec.seed)
-        D = sum(parameter.numel() for parameter in model.parameters())
+        D = Layout.of(model).D
         dtype = getattr(torch, spec.recipe.precision)
         learner = _learner(spec, model.to(dtype))
         descent = _fit(spec, task, learner, _cast(_training_rows(task, spec.recipe), dtype))

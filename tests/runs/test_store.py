@@ -51,9 +51,18 @@ def test_what_is_kept_comes_back_bit_for_bit(tmp_path: Path, spec: SpecMaker) ->
         assert sorted(store.outcomes(), key=lambda o: o.spec.seed) == [done, failed]
         assert store.counts() == {"done": 1, "failed": 1}
         assert store.summary().splitlines() == [
-            f"{store.path}: 1 done, 0 running or cut off, 1 failed",
+            f"{store.path}: 1 done, 0 running, 1 failed",
             "  full seed=2 failed: no, because",
         ]
+
+
+def test_a_started_run_is_running_only_while_its_driver_is_there(tmp_path: Path, spec: SpecMaker) -> None:
+    with Store(tmp_path / "store") as driver:
+        driver.start([spec()])
+        with Store.read(tmp_path / "store") as reader:
+            assert reader.summary() == f"{reader.path}: 0 done, 1 running, 0 failed"
+    with Store.read(tmp_path / "store") as reader:
+        assert reader.summary() == f"{reader.path}: 0 done, 1 cut off, 0 failed"
 
 
 def test_a_row_tells_where_it_was_made(store: Store, spec: SpecMaker) -> None:
