@@ -6,14 +6,16 @@ from idim import plots
 from idim.dimension.result import DimensionResult
 from paper_figs.common import answer, save, stored
 
-COLOURS = (plots.GREY, plots.BLUE, plots.GREEN)
+COLOURS = (plots.GREY, plots.BLUE, plots.GREEN, plots.ORANGE)
 PAPER = 750
 
 
 def curves() -> dict[str, DimensionResult]:
-    """Return the results from the shortest training to the longest."""
+    """Return the results from the shortest training to the longest; the paper's own protocol comes last."""
     tuned = {f"{int(steps):,} steps, lr = 2.4/√d": r for steps, r in stored("budget").items()}
-    return dict(sorted(tuned.items(), key=lambda item: item[1].protocol["steps"]))
+    paper = stored("li2018")["fc"]
+    results = tuned | {f"{paper.protocol['steps']:,} steps, lr = 0.001 (Li et al.)": paper}
+    return dict(sorted(results.items(), key=lambda item: item[1].protocol["steps"]))
 
 
 def draw() -> None:

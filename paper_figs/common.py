@@ -22,7 +22,8 @@ def stored(experiment: str) -> dict[str, DimensionResult]:
     Raises:
         RequestError: when one cannot be read.
     """
-    return {f.name: DimensionResult.load(f) for f in sorted((RESULTS / experiment).iterdir()) if f.is_dir()}
+    folders = sorted(report.parent for report in (RESULTS / experiment).glob("*/report.json"))
+    return {folder.name: DimensionResult.load(folder) for folder in folders}
 
 
 def save(fig: Figure, name: str, numbers: Any) -> None:
