@@ -58,10 +58,17 @@ class Chunked(Projection):
             low = high
 
     def _lift(self, z: Tensor, start: int, out: Tensor, base: Tensor | None) -> None:
+        in_place = out.device.type == "cpu" and out.dtype == z.dtype and not _share(out, base)
+
         def part(low: int, high: int) -> None:
             rows = slice(low - start, high - start)
-            values = self._lift_chunk(z, low, high)
-            out[rows] = values if base is None else values.add_(base[rows])
+            if in_place:
+                self._lift_compiled(z.numpy(), low, out[rows].numpy())
+            values = out[rows] if in_place else self._lift_chunk(z, low, high)
+            if base is not None:
+                values += base[rows]
+            if not in_place:
+                out[rows] = values
 
         chunks = self._chunks(start, start + out.numel())
         threads.run(functools.partial(part, *chunk) for chunk in chunks)
@@ -93,3 +100,7 @@ class Chunked(Projection):
             self._pull_compiled(g.numpy(), start, total.numpy())
         else:
             total += self._pull_reference(g, start)
+
+
+def _share(out: Tensor, base: Tensor | None) -> bool:
+    return base is not None and base.untyped_storage().data_ptr() == out.untyped_storage().data_ptr()
