@@ -198,14 +198,16 @@ class Subspace(nn.Module):
     def save(self, folder: str | PathLike[str]) -> None:
         """Write z, the trained tensors, changed buffers, the projection's spec and a hash of the base.
 
-        The base, theta0 and all that did not change, is not written: :meth:`load` asks for it again.
+        The base, theta0 and all that did not change, is not written, but the names of its tensors are.
 
         Raises:
             RequestError: when the folder is not writable.
         """
         changed = self._changed_buffers()
         kept = {"z": self.z} | {f"model.{name}": t for name, t in {**self._trained_tensors(), **changed}.items()}
-        record = {"projection": self.projection.spec, **self.patterns, "base": self._base_digest(set(changed))}
+        under = self._under(set(changed))
+        names = {"inside": list(self.layout.names), "hashed": list(under)}
+        record = {"projection": self.projection.spec, **self.patterns, "base": stored.digest(under), **names}
         stored.write(Path(folder), record, kept)
 
     @classmethod
@@ -219,7 +221,7 @@ class Subspace(nn.Module):
         patterns = {name: record[name] for name in ("include", "exclude", "train")}
         space = cls(model, projection=projections.load(record["projection"]), **patterns)
         written = {name.removeprefix("model.") for name in tensors}
-        if (base := space._base_digest(written)) != record["base"]:
+        if (base := stored.digest(space._under(written))) != record["base"]:
             raise RequestError(f"the model must be the base of {folder}, with hash {record['base']}; received {base}")
         space._take(tensors)
         return space
@@ -247,10 +249,11 @@ class Subspace(nn.Module):
         buffers, first = self._buffers_of_state(), self._first_buffers
         return {name: b for name, b in buffers.items() if stored.digest({name: b}) != first.get(name)}
 
-    def _base_digest(self, written: set[str]) -> str:
+    def _under(self, written: set[str]) -> dict[str, Tensor]:
+        """Return what the save stands on: theta0, and the tensors held that are neither trained nor written."""
         theta0 = self.layout.unflatten([t.detach() for t in self.theta0])
         held = dict(self.model.named_parameters()) | self._buffers_of_state()
-        return stored.digest(theta0 | {n: t for n, t in held.items() if n not in written | self._trained})
+        return theta0 | {n: t for n, t in held.items() if n not in written | self._trained}
 
 
 def _leave_aliases_out(space: Subspace, state: dict[str, Any], prefix: str, _: object) -> None:

@@ -83,7 +83,7 @@ def test_another_base_is_refused_with_both_hashes(tmp_path: Path) -> None:
     space = Subspace(mlp(4, 3), d=3)
     space.save(tmp_path)
     own = json.loads((tmp_path / "subspace.json").read_text())["base"]
-    other = Subspace(mlp(4, 3, seed=1), d=3)._base_digest(set())
+    other = stored.digest(Subspace(mlp(4, 3, seed=1), d=3)._under(set()))
     with pytest.raises(RequestError) as caught:
         Subspace.load(tmp_path, mlp(4, 3, seed=1))
     assert f"with hash {own}; received {other}" in str(caught.value)
@@ -165,7 +165,7 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({}, r"must be \['z'\] and buffers; received \[\]"),
         ({"z": torch.zeros(3), "theta0.1": torch.zeros(1)}, "and buffers; received"),
     ]:
-        record = {"projection": space.projection.spec, **space.patterns, "base": space._base_digest(set())}
+        record = {"projection": space.projection.spec, **space.patterns, "base": stored.digest(space._under(set()))}
         stored.write(tmp_path, record, tensors)
         with pytest.raises(RequestError, match=words):
             Subspace.load(tmp_path, mlp(4, 3))
