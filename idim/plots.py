@@ -38,15 +38,22 @@ STYLE: dict[str, Any] = {
 
 
 @contextmanager
-def figure(**size: float) -> Iterator[tuple[Figure, Axes]]:
-    """Yield a figure with one Axes in the project's style, off screen, and close it at the end."""
+def canvas(**size: Any) -> Iterator[Figure]:
+    """Yield an empty figure in the project's style, off screen."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # the stubs list every key as a literal
-        fig = Figure(layout="constrained", **size)  # type: ignore[arg-type]
+        fig = Figure(layout="constrained", **size)
         FigureCanvasAgg(fig)
+        yield fig
+
+
+@contextmanager
+def figure(**size: Any) -> Iterator[tuple[Figure, Axes]]:
+    """Yield a figure with one Axes in the project's style, off screen."""
+    with canvas(**size) as fig:
         yield fig, fig.subplots()
 
 
