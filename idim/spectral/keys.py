@@ -63,7 +63,7 @@ def sort_keys(keys: Collection[str], base: Collection[str] | None, *, factored: 
         factored: whether the adapter is plain LoRA, whose parts are known by name.
     """
     own = {key: WRAPPED.sub("", key.removeprefix(PREFIX)) for key in keys}
-    find = _finder([name for key in own.values() for name in (key, *_weights(key))], base)
+    find = _finder([name for key in own.values() for name in (key, *_weights(key), *_biases(key))], base)
     return _factored(own, find) if factored else _modular(own, find)
 
 
@@ -109,6 +109,10 @@ def _modules(name: str) -> tuple[str, ...]:
 
 def _weights(name: str) -> tuple[str, ...]:
     return tuple(module + ending for module, ending in itertools.product(_modules(name), WEIGHTS))
+
+
+def _biases(name: str) -> tuple[str, ...]:
+    return tuple(f"{module}.bias" for module in _modules(name))
 
 
 def _finder(names: Collection[str], base: Collection[str] | None) -> Find:

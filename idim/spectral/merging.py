@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ class Merger:
             raise
         except Exception as error:
             raise self._failed(error, "the whole") from error
-        missing = [key for key in loaded.missing_keys if ".base_layer." not in key and "default" in key]
+        missing = _never_loaded(model, loaded.missing_keys)
         if missing or loaded.unexpected_keys:
             fault = f"without {missing[0]!r}" if missing else f"with {loaded.unexpected_keys[0]!r}"
             raise RequestError(
@@ -145,7 +145,7 @@ class Merger:
             if hasattr(config, name):
                 setattr(config, name, None)
         config.target_modules = {target.module for target in self.keys.targets}
-        config.inference_mode = True
+        config.inference_mode = False  # so that the adapter's own parameters can be told: they require gradients
         return config
 
     def _state(self) -> dict[str, Tensor]:
@@ -174,6 +174,13 @@ class Merger:
             sizes = None if target.bias is None else self.base.entries[target.bias].shape
             layer.bias = None if sizes is None else nn.Parameter(torch.zeros(sizes), requires_grad=False)
         return layer  # type: ignore[no-any-return]
+
+
+def _never_loaded(model: nn.Module, missing: Collection[str]) -> list[str]:
+    """Return the adapter's own parameters that no key of the file has set, under any of their names."""
+    own = [(name, p) for name, p in model.named_parameters(remove_duplicate=False) if p.requires_grad]
+    loaded = {id(parameter) for name, parameter in own if name not in missing}
+    return [name for name, parameter in own if id(parameter) not in loaded]
 
 
 def _layer_of(shape: tuple[int, ...], *, embedding: bool, swapped: bool) -> nn.Module:
