@@ -74,6 +74,10 @@ def rows_concatenate(P, cuts):
     pulled = sum(part.rmatvec(g[part.start : part.stop]) for part in parts)
     same(pulled, P.rmatvec(g), scale=float(g.norm()))
     same(P.vjp(z, g[parts[-1].start :], parts[-1].start), parts[-1].rmatvec(g[parts[-1].start :]))
+    apart = [g[part.start : part.stop] for part in parts]
+    assert torch.equal(P.vjp_parts(z, apart), P.vjp(z, g)), "gradients of several tensors add up as those of one"
+    if apart[1:]:
+        assert torch.equal(P.vjp_parts(z, apart[1:], edges[1]), P.vjp(z, g[edges[1] :], edges[1]))
 
 
 def agrees_with_reference(P, case):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -87,7 +88,7 @@ def lift(
 
 
 def pull(
-    g: Tensor,
+    parts: Sequence[Tensor],
     start: int,
     d: int,
     layout: Layout,
@@ -96,16 +97,23 @@ def pull(
     *,
     scale: float,
 ) -> Tensor:
-    """Return scale times the first ``d`` entries of the transposed blocks times ``g``, the rows from ``start`` on."""
-    shares, words = _shares(start, start + g.numel(), layout), _words(keys)
+    """Return scale times the first ``d`` entries of the transposed blocks times the rows from ``start`` on.
+
+    The rows are ``parts``, end to end; the first of them, which may be large, is not copied.
+    """
+    g, more = parts[0], parts[0][:0] if len(parts) == 1 else torch.cat(list(parts[1:]))
+    size = g.numel()
+    shares, words = _shares(start, start + size + more.numel(), layout), _words(keys)
     if len(shares) == 1:
         total = torch.empty(d, dtype=dtype)
-        compiled.pull_share(g.to(dtype).numpy(), scale, layout.n, words, shares[0].plan, start, total.numpy())
+        rows = g.to(dtype).numpy(), more.to(dtype).numpy()
+        compiled.pull_share(*rows, scale, layout.n, words, shares[0].plan, start, total.numpy())
         return total
 
     def pulled(share: Share, totals: compiled.Floats) -> None:
-        rows = g[share.start - start : share.stop - start].to(dtype)
-        compiled.pull(rows.numpy(), layout.n, words, share.plan, share.start, totals)
+        low, high = share.start - start, share.stop - start
+        rows = g[low:high].to(dtype), more[max(0, low - size) : max(0, high - size)].to(dtype)
+        compiled.pull(rows[0].numpy(), rows[1].numpy(), layout.n, words, share.plan, share.start, totals)
 
     totals = torch.empty(sum(len(share.plan) for share in shares), layout.n, dtype=dtype).numpy()
     threads.run([partial(pulled, share, totals[i:]) for i, share in enumerate(shares)])

@@ -135,27 +135,34 @@ def _scatter(x: Floats, lows: int, slots: Slots, row: int, out: Floats, base: Fl
 
 
 @numba.njit(nogil=True, cache=True)
-def _absorb(x: Floats, highs: int, lows: int, slots: Slots, row: int, g: Floats) -> None:
-    """Load the rows that lie in ``g``, where the group begins at ``row``, zeros elsewhere; transform over ``low``."""
+def _absorb(x: Floats, highs: int, lows: int, slots: Slots, row: int, g: Floats, more: Floats) -> None:
+    """Load the rows that lie in ``g`` and ``more``, end to end, zeros elsewhere; transform over ``low``.
+
+    The group begins at ``row``, of any sign.
+    """
     bits = _log2(lows)
     for high in range(highs):
-        stop = row + lows * slots.size
+        stop, beyond = row + lows * slots.size, row - g.size
         if slots.size == LANES and row >= 0 and stop <= g.size:
             tiles.absorb(x, g, bits, high, row)
+        elif slots.size == LANES and beyond >= 0 and stop <= g.size + more.size:
+            tiles.absorb(x, more, bits, high, beyond)
         else:
-            _gather(x[high * PITCH :], lows, slots, row, g)
+            _gather(x[high * PITCH :], lows, slots, row, g, more)
             tiles.plain_low(x, bits, high)
         row = stop
 
 
 @numba.njit(nogil=True, cache=True)
-def _gather(x: Floats, lows: int, slots: Slots, row: int, g: Floats) -> None:
+def _gather(x: Floats, lows: int, slots: Slots, row: int, g: Floats, more: Floats) -> None:
     for i in range(lows * LANES):
         x[i] = 0
     for low in range(lows):
         for slot in slots:
             if 0 <= row < g.size:
                 x[low * LANES + slot] = g[row]
+            elif g.size <= row < g.size + more.size:
+                x[low * LANES + slot] = more[row - g.size]
             row += 1
 
 
@@ -230,19 +237,24 @@ def _lift_groups(
 
 
 @numba.njit(nogil=True, cache=True)
-def pull(g: Floats, n: int, keys: Words, plan: Plan, start: int, totals: Floats) -> None:
-    """Write to ``totals[i]`` the transposed product of groups ``plan[i]`` with ``g``, the rows from ``start`` on."""
+def pull(g: Floats, more: Floats, n: int, keys: Words, plan: Plan, start: int, totals: Floats) -> None:
+    """Write to ``totals[i]`` the transposed product of groups ``plan[i]`` with the rows from ``start`` on.
+
+    The rows are those of ``g`` and then those of ``more``, so that the gradients of two tensors need not be joined.
+    """
     for i in range(len(plan)):
         row, first, count, blocks, lanes = plan[i]
-        _pull_groups(g, n, keys, first, count, _slots(blocks, lanes), lanes, row - start, totals[i])
+        _pull_groups(g, more, n, keys, first, count, _slots(blocks, lanes), lanes, row - start, totals[i])
 
 
 @numba.njit(nogil=True, cache=True)
-def pull_share(g: Floats, scale: float, n: int, keys: Words, plan: Plan, start: int, total: Floats) -> None:
+def pull_share(
+    g: Floats, more: Floats, scale: float, n: int, keys: Words, plan: Plan, start: int, total: Floats
+) -> None:
     """Write to ``total`` [d] scale times the first entries of the sum, in float64, of what :func:`pull` writes."""
     factor = total.dtype.type(scale)
     totals = np.empty((len(plan), n), total.dtype)
-    pull(g, n, keys, plan, start, totals)
+    pull(g, more, n, keys, plan, start, totals)
     for j in range(total.size):
         value = np.float64(totals[0, j])
         for i in range(1, len(plan)):
@@ -252,9 +264,18 @@ def pull_share(g: Floats, scale: float, n: int, keys: Words, plan: Plan, start: 
 
 @numba.njit(nogil=True, cache=True)
 def _pull_groups(
-    g: Floats, n: int, keys: Words, first: int, count: int, slots: Slots, lanes: int, row: int, total: Floats
+    g: Floats,
+    more: Floats,
+    n: int,
+    keys: Words,
+    first: int,
+    count: int,
+    slots: Slots,
+    lanes: int,
+    row: int,
+    total: Floats,
 ) -> None:
-    """Write to ``total`` [n] the transposed product of ``count`` groups with their rows in ``g``."""
+    """Write to ``total`` [n] the transposed product of ``count`` groups with their rows in ``g`` and ``more``."""
     part = n * lanes // LANES
     highs, lows = max(1, part // LOW), min(part, LOW)
     per_block, blocks = max(1, n // LOW), slots.size * lanes // LANES
@@ -263,7 +284,7 @@ def _pull_groups(
     for i in range(sums.size):
         sums[i] = 0
     for group in range(count):
-        _absorb(x, highs, lows, slots, row + group * n * blocks, g)
+        _absorb(x, highs, lows, slots, row + group * n * blocks, g, more)
         for sign in range(2, -1, -1):
             _draw(words, keys[2 * sign : 2 * sign + 2], first + group * blocks, per_block, highs, lanes)
             _finish_round(x, highs, lows, lanes)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -84,6 +84,10 @@ class Projection(ABC):
         ``g`` is 1-D and contiguous, of any float dtype.
         """
 
+    def _pull_parts(self, parts: Sequence[Tensor], start: int) -> Tensor:
+        """Return :meth:`_pull` of 1-D contiguous ``parts`` end to end; a kind may do without joining them."""
+        return self._pull(parts[0] if len(parts) == 1 else torch.cat(list(parts)), start)
+
     @classmethod
     def parse(cls, option: str) -> dict[str, object]:
         """Return the fields that ``option`` names in a user's "kind:option".
@@ -126,6 +130,13 @@ class Projection(ABC):
         For a linear map it does not depend on ``z``: it is Pᵀ g over these rows.
         """
         return self._rmatvec(g, start, start + g.numel())
+
+    def vjp_parts(self, z: Tensor, parts: Sequence[Tensor], start: int = 0) -> Tensor:
+        """Return :meth:`vjp` for the gradients of consecutive tensors, 1-D each, without joining them if it can."""
+        if not self.linear:
+            return self.vjp(z, torch.cat(list(parts)), start)
+        _check_range(start, start + sum(part.numel() for part in parts), self.D)
+        return self._pull_parts([part.detach().contiguous() for part in parts], start)
 
     def initial(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the coordinates that give a zero change: shape [d]."""

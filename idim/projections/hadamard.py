@@ -19,6 +19,7 @@ The order of the rows and the random bits are defined in :mod:`idim.kernels.bloc
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -64,8 +65,14 @@ class Hadamard(Projection):
         for at, rows in blocks.lift(z * self._scale, start, start + out.numel(), self._layout, self._keys):
             out[at] = rows if base is None else base[at] + rows
 
+    def _pull_parts(self, parts: Sequence[Tensor], start: int) -> Tensor:
+        if parts[0].device.type != "cpu":
+            return super()._pull_parts(parts, start)
+        dtype = compute_dtype(*parts)
+        return blocks_cpu.pull(parts, start, self.d, self._layout, dtype, self._keys, scale=self._scale)
+
     def _pull(self, g: Tensor, start: int) -> Tensor:
         dtype = compute_dtype(g)
         if g.device.type == "cpu":
-            return blocks_cpu.pull(g, start, self.d, self._layout, dtype, self._keys, scale=self._scale)
+            return self._pull_parts([g], start)
         return blocks.pull(g.to(dtype), start, self.d, self._layout, self._keys) * self._scale

@@ -80,21 +80,20 @@ class Lift(Function):
         """Return the gradient in z from the gradients of the tensors."""
         if all(g is None for g in grads):
             return None, None, None, None
-        flat = _joined(grads, ctx.group.sizes)
-        z = flat if ctx.projection.linear else ctx.saved_tensors[0]  # a linear kind does not look at z
+        parts = _flat(grads, ctx.group.sizes)
+        z = parts[0] if ctx.projection.linear else ctx.saved_tensors[0]  # a linear kind does not look at z
         if torch.is_grad_enabled():
+            flat = torch.cat(parts)
             pulled = _Pull.apply(flat, z.detach(), ctx.projection, ctx.group.start)  # type: ignore[no-untyped-call]
         else:
-            pulled = ctx.projection.vjp(z, flat, ctx.group.start)
+            pulled = ctx.projection.vjp_parts(z, parts, ctx.group.start)
         return pulled, None, None, None
 
 
-def _joined(grads: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor:
-    """Return a group's gradients end to end, zero where a tensor was not used."""
+def _flat(grads: Sequence[Tensor | None], sizes: Sequence[int]) -> list[Tensor]:
+    """Return a group's gradients, each as a vector, zero where a tensor was not used."""
     like = next(g for g in grads if g is not None)
-    pairs = zip(grads, sizes, strict=True)
-    flat = [like.new_zeros(size) if g is None else g.reshape(-1) for g, size in pairs]
-    return flat[0] if len(flat) == 1 else torch.cat(flat)
+    return [like.new_zeros(size) if g is None else g.reshape(-1) for g, size in zip(grads, sizes, strict=True)]
 
 
 class _Pull(Function):
