@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,7 @@ def random_similarity(n: int, i: int, j: int) -> Chance:
     return Chance(mean=mean / high, low=float(band[0]) / high, high=float(band[1]) / high)
 
 
+@lru_cache(maxsize=1024)  # the matrices of a model have few shapes
 def random_angles(n: int, i: int, j: int, *, draws: int = 400, seed: int = 0) -> ChanceAngles:
     """Return the distances and the largest cosine between random subspaces of R^n of dimensions i and j.
 

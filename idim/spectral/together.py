@@ -13,15 +13,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
+from idim.errors import RequestError
 from idim.spectral.chance import Chance, overlap_variance
 from idim.spectral.comparison import Alignment, BaseComparison, PairComparison
 from idim.spectral.pairs import Skipped
 from idim.spectral.plain import from_plain, to_plain
+from idim.spectral.similarity_map import similarity_map
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 NORMAL_95 = 1.959964
 
@@ -79,6 +84,21 @@ class ComparisonSummary:
 class ModelComparison:
     """Two tuned models of one base, every tensor and the whole.
 
+    >>> import torch
+    >>> from idim.spectral.pairs import open_pairs
+    >>> from idim.spectral.versus import compare_models
+    >>> base = {"layer.weight": torch.diag(torch.arange(1.0, 41.0))}
+    >>> one, other = torch.zeros(40, 40), torch.zeros(40, 40)
+    >>> one[0, 0], one[1, 1], other[0, 0], other[2, 1] = 2.0, 1.0, 2.0, 1.0
+    >>> tuned, against = ({"layer.weight": base["layer.weight"] + change} for change in (one, other))
+    >>> print(compare_models(open_pairs(base, tuned), open_pairs(base, against), k=2, top=2))
+    compared: 1 matrices, 2 leading directions each
+    cosine of the two changes: 0.800
+    left  spaces: overlap 0.500, random 0.050 [0.000, 0.115], shared 1 of 2
+    right spaces: overlap 1.000, random 0.050 [0.000, 0.115], shared 2 of 2
+    tuned   beside the base: intruders 0 left, 0 right of 2, amplification 1
+    against beside the base: intruders 0 left, 0 right of 2, amplification 2.24
+
     Attributes:
         k: number of leading directions asked for.
         tensors: one comparison a tensor, vectors included.
@@ -105,6 +125,24 @@ class ModelComparison:
         import pandas as pd
 
         return pd.DataFrame([_row(record) for record in self.tensors])
+
+    def plot(self, ax: Axes, *, side: Literal["left", "right"] = "right") -> Axes:
+        """Draw the mean φ(i, j) over the matrices with all k directions, beside that of random spaces.
+
+        Raises:
+            RequestError: when no matrix has them.
+        """
+        full = [a for a in self._alignments(side) if len(a.similarity) == len(a.similarity[0]) == self.k]
+        if not full:
+            raise RequestError(f"a map of φ needs a matrix with k = {self.k} directions in both; received none")
+        table = np.mean([a.similarity for a in full], axis=0)
+        similarity_map(ax, table, chance=fmean(a.chance.mean for a in full))
+        ax.set_title(f"{side} directions, mean of {len(full)}")
+        return ax
+
+    def _alignments(self, side: Literal["left", "right"]) -> list[Alignment]:
+        both = [c.between.left if side == "left" else c.between.right for c in self.tensors]
+        return [alignment for alignment in both if alignment is not None]
 
     def __str__(self) -> str:
         summary, lines = self.summary, [f"compared: {self.summary.matrices} matrices, {self.k} leading directions each"]
