@@ -9,6 +9,7 @@ from idim.dimension.protocols import Protocol
 from idim.dimension.rates import RateRule
 from idim.dimension.search import Point
 from idim.runs import Engine, Outcome, RunSpec
+from idim.runs.spec import Head
 from idim.tasks import Task
 
 Seen = dict[int, dict[int, float]]
@@ -27,6 +28,8 @@ class Bench:
     protocol: Protocol
     engine: Engine
     progress: Progress
+    head: Head = "inside"
+    head_lr: float | None = None
     stage: str = ""
     used: dict[str, Outcome] = field(default_factory=dict)
 
@@ -49,6 +52,8 @@ class Bench:
             lr=lr,
             recipe=self.protocol.recipe,
             seed=seed,
+            head=self.head,
+            head_lr=self.head_lr,
         )
 
     def train(self, specs: Sequence[RunSpec]) -> list[Outcome]:

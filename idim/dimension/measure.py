@@ -25,9 +25,15 @@ from idim.dimension.progress import shown
 from idim.dimension.protocols import protocol_for
 from idim.dimension.request import MeasureRequest
 from idim.dimension.result import DimensionResult
+from idim.errors import RequestError
 from idim.files import writable_folder
-from idim.parameters import Layout
+from idim.parameters import Layout, choose
 from idim.runs import Engine, Processes, Serial, Store
+from idim.runs.spec import Head
+from idim.runs.train import weights_folder
+from idim.tasks import Task
+
+HEAD_LR = 1e-3  # a fresh layer of a few hundred numbers; the same at every d, so that d alone varies
 
 
 def measure(model: str | None = None, task: str = "digits", **options: object) -> DimensionResult:
@@ -72,7 +78,8 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
     task = tasks.load(request.task, data=request.data)
     model = models.resolve(task.default_model if request.model is None else request.model)
     bar = Bar.parse(task.default_bar if request.bar is None else request.bar)
-    layout = Layout.of(models.build(model, input_shape=task.input_shape, outputs=task.outputs, seed=0))
+    head, head_lr = head_of(request, model)
+    layout = _layout(request, task, model, head)
     d_range = _d_range(request, layout)
     out = writable_folder(output_folder(request))
     with (
@@ -80,8 +87,39 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
         _engine(request, store) as engine,
         shown(quiet=request.quiet) as progress,
     ):
-        bench = Bench(task, model, request.projection, protocol_for(request, task), engine, progress)
+        bench = Bench(task, model, request.projection, protocol_for(request, task), engine, progress, head, head_lr)
         return Procedure(request, bench, bar, layout.D, *d_range).result()
+
+
+def head_of(request: MeasureRequest, model: str) -> tuple[Head, float | None]:
+    """Return what becomes of the head, and its learning rate where it is trained directly.
+
+    Raises:
+        RequestError: for a rate of a head that is not trained directly.
+    """
+    head: Head = request.head if request.head != "auto" else "trained" if models.reads_texts(model) else "inside"
+    if head == "trained":
+        return head, HEAD_LR if request.head_lr is None else request.head_lr
+    if request.head_lr is not None:
+        raise RequestError(f"head_lr needs head 'trained'; received head {head!r} for model {model!r}")
+    return head, None
+
+
+def _layout(request: MeasureRequest, task: Task, model: str, head: Head) -> Layout:
+    """Return the layout of what P moves.
+
+    Raises:
+        RequestError: when the network cannot be built, or has no head to treat apart.
+    """
+    weights = weights_folder(request.data)
+    net = models.build(model, input_shape=task.input_shape, outputs=task.outputs, seed=0, weights=weights)
+    if head == "inside":
+        return Layout.of(net)
+    if not models.has_head(net):
+        raise RequestError(
+            f"head {head!r} needs a network with a module named {models.HEAD!r}; received {model!r}: use --head inside"
+        )
+    return Layout.of(choose(net, exclude=f"{models.HEAD}.*").inside)
 
 
 def _engine(request: MeasureRequest, store: Store) -> Engine:

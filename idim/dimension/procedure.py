@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from idim import models
 from idim.dimension import rates
 from idim.dimension.bar import Bar
 from idim.dimension.bench import Bench, Seen
@@ -26,6 +27,11 @@ from idim.runs.environment import versions
 
 RETUNE_FACTOR = 2.0  # tune again when the rough d_int is further than this factor from the pilot d
 TUNE_SEEDS = 3
+HEADS = {
+    "inside": "",
+    "trained": ", with its fresh last layer trained directly and not counted in d",
+    "frozen": ", with its fresh last layer at its random initial values",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ class Procedure:
         lr = self.bench.protocol.full_lr
         tried: dict[float, float | None] = {}
         if lr is None:
-            lr, tried = rates.tune(lambda lrs: self._tuning_scores(None, lrs), rates.START_FULL[optimizer])
+            starts = rates.START_PRETRAINED if models.is_pretrained(self.bench.model) else rates.START_FULL
+            lr, tried = rates.tune(lambda lrs: self._tuning_scores(None, lrs), starts[optimizer])
         outcomes = self.bench.train([self.bench.full(lr, seed) for seed in range(self.request.reference_seeds)])
         scores = tuple(o.result.score for o in outcomes if o.result)
         if not scores:
@@ -205,15 +212,17 @@ class Procedure:
             steps=sum(r.steps for r in used),
             seconds=round(math.fsum(r.seconds for r in used), 1),
             versions={**versions(), "machine": platform.machine()},
+            head={"kind": self.bench.head, "lr": self.bench.head_lr},
         )
 
     def definition(self, threshold: float) -> str:
         """Say in words what the number is."""
         return (
             f"d_int is the smallest d for which {self.bench.model}, all {self.D:,} parameters moved through a "
-            f"{self.bench.projection} projection of d columns, is expected to score at least {threshold:.6g} "
-            f"{self.bench.task.metric} on the report split of {self.bench.task.name} after the last step of the "
-            "recipe; the expectation is over initialisation, P and data order together, and the interval covers "
+            f"{self.bench.projection} projection of d columns{HEADS[self.bench.head]}, is expected to score at least "
+            f"{threshold:.6g} {self.bench.task.metric} on the report split of {self.bench.task.name} after the last "
+            "step of the recipe; the expectation is over initialisation, P and data order together, and the interval "
+            "covers "
             "that and, for a relative bar, the reference."
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from idim.dimension import rates
 from idim.dimension.rates import RateRule
@@ -32,7 +33,7 @@ class Protocol:
 
 
 def protocol_for(request: MeasureRequest, task: Task) -> Protocol:
-    """Return how the runs of this request train; an explicit ``--lr`` wins in subspaces, ``--steps`` everywhere."""
+    """Return how the runs of this request train; an explicit ``--lr`` wins in subspaces, other options everywhere."""
     recipe, rule, full_lr = task.recipe, None, None
     if request.protocol == "li2018":
         rows = len(task.train.targets) + len(task.selection.targets)
@@ -43,9 +44,21 @@ def protocol_for(request: MeasureRequest, task: Task) -> Protocol:
         rule = rates.fixed(full_lr, "L-BFGS with a line search")
     if request.lr != "auto":
         rule = rates.given(*request.learning_rate)
-    if request.steps is not None:
-        recipe = dataclasses.replace(recipe, steps=request.steps)
-    return Protocol(request.protocol, recipe, rule, full_lr)
+    return Protocol(request.protocol, dataclasses.replace(recipe, **_changes(request)), rule, full_lr)
+
+
+def _changes(request: MeasureRequest) -> dict[str, Any]:
+    """Return what the request puts in place of the recipe's own."""
+    asked = {
+        "steps": request.steps,
+        "batch_size": request.batch,
+        "length": request.length,
+        "precision": request.precision,
+        "l2": request.weight_decay,
+        "accumulate": request.accumulate,
+        "dropout": request.dropout,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _li2018(rows: int) -> Recipe:

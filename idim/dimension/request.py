@@ -26,9 +26,11 @@ class MeasureRequest:
     """Measure d_int: the least number of coordinates whose training reaches the bar."""
 
     task: str = "digits"
-    """What to learn: digits, mnist, idx:FOLDER, toy, regression:RANK."""
+    """What to learn: digits, mnist, idx:FOLDER, toy, regression:RANK; texts: rotten_tomatoes, mrpc and other
+    folders of the data folder, csv:PATH, hf:NAME."""
     model: str | None = None
-    """What learns it: mlp:WIDTH,WIDTH,…, lenet, linear, or your FILE.py:FUNCTION. Default: the task's own."""
+    """What learns it: mlp:WIDTH,WIDTH,…, lenet, linear, your FILE.py:FUNCTION; pretrained: minilm[:LAYERS],
+    smollm2, resnet20, a folder or a hub name; scratch:NAME draws its weights. Default: the task's own."""
     projection: str = "hadamard"
     """The map P: hadamard, fastfood, dense, sparse, uniform, kronecker, selector, layerwise[:KIND]."""
     bar: str | None = None
@@ -45,6 +47,22 @@ class MeasureRequest:
     """How each run trains: the task's own recipe, or Li et al. 2018 (Adam 1e-3, L2 1e-5, batch 128, 100 epochs)."""
     steps: int | None = None
     """Optimizer steps of each run, in place of the recipe's."""
+    head: Literal["auto", "inside", "trained", "frozen"] = "auto"
+    """The fresh last layer of a pretrained network: inside P, trained directly, or frozen. auto: trained, for texts."""
+    head_lr: float | None = None
+    """Learning rate of a head that is trained directly, the same at every d. Default: 1e-3."""
+    batch: int | None = None
+    """Rows of a step, in place of the recipe's."""
+    accumulate: int = 1
+    """Parts of a batch that go through the network one after another, to save memory."""
+    length: int | None = None
+    """Tokens after which a text is cut, in place of the recipe's."""
+    precision: Literal["float32", "float64", "bfloat16"] | None = None
+    """Of the network and the data; coordinates and heads stay at float32 or better. Default: the recipe's."""
+    weight_decay: float | None = None
+    """On what the optimizer sees: decoupled under adamw, coupled under adam and sgd. Default: the recipe's."""
+    dropout: bool = False
+    """Keep the dropout rates of a language model's configuration. Default: no dropout."""
     width: float = 0.25
     """Stop when the 95 % interval is narrower than this fraction of d_int."""
     budget: int = 100
@@ -70,9 +88,11 @@ class MeasureRequest:
         _at_least("budget", self.budget, 1)
         if max(self.seeds, self.reference_seeds) > MAX_SEEDS:
             raise RequestError(f"seeds must be at most {MAX_SEEDS:,}; received {max(self.seeds, self.reference_seeds)}")
-        for name in ("steps", "d_max", "workers"):
+        for name in ("steps", "d_max", "workers", "batch", "length"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
+        if self.head_lr is not None and not 0 < self.head_lr < math.inf:
+            raise RequestError(f"head_lr must be finite and above 0; received {self.head_lr}")
         if not 0 < self.width < 10:
             raise RequestError(f"width must be between 0 and 10 (a fraction of d_int); received {self.width}")
         if self.lr != "auto" and not 0 < self.learning_rate[0] < math.inf:

@@ -7,7 +7,7 @@ import html
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,7 @@ class DimensionResult:
     steps: int
     seconds: float
     versions: Mapping[str, str]
+    head: Mapping[str, Any] = field(default_factory=lambda: {"kind": "inside", "lr": None})
 
     # -- as data ------------------------------------------------------------------------------
 
@@ -166,6 +167,13 @@ class DimensionResult:
         high = "∞" if math.isinf(hi) else f"{hi:,.0f}"
         return f"{self.d_int:,}   95 % interval [{lo:,.0f}, {high}]"
 
+    @property
+    def _head_words(self) -> str:
+        if self.head["kind"] == "inside":
+            return ""
+        how = f"trained directly at lr {self.head['lr']:g}" if self.head["kind"] == "trained" else "frozen"
+        return f"; the head is {how}"
+
     def summary(self) -> list[tuple[str, str]]:
         """Return the report's head as (field, value) pairs."""
         ref = self.reference
@@ -179,7 +187,7 @@ class DimensionResult:
             ("bar", _bar_words(self.bar)),
             ("full training", measured),
             ("model, task", f"{self.model} on {self.task}; scores of the {self.split['report']} split"),
-            ("projection", self.projection),
+            ("projection", self.projection + self._head_words),
             ("learning rate", str(self.lr_rule["rule"])),
             ("work", f"{self.trainings} trainings, {self.steps:,} steps, {self.seconds:,.0f} s of training"),
         ]

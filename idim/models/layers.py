@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-def dense(fan_in: int, fan_out: int, *, bias: bool = True) -> nn.Module:
+def dense(fan_in: int, fan_out: int, *, bias: bool = True) -> nn.Linear:
     """Return a float32 linear layer on the CPU, its parameters unset."""
     return nn.Linear(fan_in, fan_out, bias=bias, device="meta", dtype=torch.float32).to_empty(device="cpu")
 

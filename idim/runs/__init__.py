@@ -1,5 +1,6 @@
 """Runs: a training as a value, its result, where results are kept and who computes them."""
 
+from idim.runs.artifacts import Keep
 from idim.runs.engine import Engine
 from idim.runs.errors import TrainingFailed
 from idim.runs.processes import Processes
@@ -12,6 +13,7 @@ from idim.runs.train import run
 __all__ = [
     "RUN_VERSION",
     "Engine",
+    "Keep",
     "Outcome",
     "Processes",
     "RunResult",

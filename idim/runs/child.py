@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from idim.errors import RequestError
+from idim.runs.artifacts import Keep
 from idim.runs.result import Outcome, RunResult
 from idim.runs.spec import RunSpec
 
@@ -32,9 +33,11 @@ class Child:
         )
         self.answers = cast(IO[bytes], self._process.stdout)
 
-    def give(self, spec: RunSpec, data: Path | None) -> None:
+    def give(self, spec: RunSpec, data: Path | None, keep: Keep | None = None) -> None:
         """Send a spec; a worker that is already dead is found out when its answer is taken."""
-        request = {"spec": spec.to_json(), "data": None if data is None else str(data)}
+        request: dict[str, object] = {"spec": spec.to_json(), "data": None if data is None else str(data)}
+        if keep is not None:
+            request["keep"] = keep.to_json()
         requests = cast(IO[bytes], self._process.stdin)
         with contextlib.suppress(BrokenPipeError):
             requests.write(json.dumps(request).encode() + b"\n")

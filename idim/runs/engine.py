@@ -11,10 +11,11 @@ import torch
 
 from idim import models
 from idim.errors import RequestError
+from idim.runs.artifacts import Keep
 from idim.runs.result import Outcome
 from idim.runs.spec import RunSpec
 from idim.runs.store import Store
-from idim.runs.train import load_task, train
+from idim.runs.train import load_task, train, weights_folder
 
 Progress = Callable[[Outcome], None]
 
@@ -25,11 +26,13 @@ class Engine(ABC):
     Args:
         store: where outcomes are looked up and kept.
         data: the data folder, as for :func:`idim.tasks.load`.
+        keep: which tensors of the runs to write; a run whose tensors are missing is trained again for them.
     """
 
-    def __init__(self, store: Store, data: Path | None = None) -> None:
+    def __init__(self, store: Store, data: Path | None = None, *, keep: Keep | None = None) -> None:
         self.store = store
         self.data = data
+        self.keep = keep
 
     def map(self, specs: Iterable[RunSpec], progress: Progress | None = None) -> dict[str, Outcome]:
         """Return the outcome of every spec by its key, training what the store lacks.
@@ -46,7 +49,7 @@ class Engine(ABC):
         """
         wanted = {spec.key: spec for spec in specs}
         found = {key: self.store.get(spec) for key, spec in wanted.items()}
-        known = {key: outcome for key, outcome in found.items() if outcome is not None}
+        known = {key: outcome for key, outcome in found.items() if outcome is not None and self._has_kept(outcome)}
         try:
             for outcome in self._compute([spec for key, spec in wanted.items() if key not in known]):
                 known[outcome.spec.key] = outcome
@@ -58,6 +61,9 @@ class Engine(ABC):
                 self.store.release()
             raise
         return {key: known[key] for key in wanted}
+
+    def _has_kept(self, outcome: Outcome) -> bool:
+        return self.keep is None or outcome.failed or self.keep.complete(outcome.spec)
 
     @abstractmethod
     def _compute(self, specs: Sequence[RunSpec]) -> Iterator[Outcome]:
@@ -73,7 +79,7 @@ class Engine(ABC):
         self.close()
 
 
-def attempt(spec: RunSpec, data: Path | None) -> Outcome:
+def attempt(spec: RunSpec, data: Path | None, keep: Keep | None = None) -> Outcome:
     """Train one spec; what goes wrong inside the training is its outcome.
 
     Raises:
@@ -83,7 +89,7 @@ def attempt(spec: RunSpec, data: Path | None) -> Outcome:
     task = load_task(spec, data)
     models.resolve(spec.model)
     try:
-        return Outcome(spec=spec, result=train(spec, task))
+        return Outcome(spec=spec, result=train(spec, task, weights=weights_folder(data), keep=keep))
     except Exception as error:
         return Outcome(spec=spec, message=_line(error), passing=_lacks_memory(error))
 

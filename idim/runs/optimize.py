@@ -7,18 +7,30 @@ nothing is measured along the way that a choice could peek at.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from idim.runs.errors import TrainingFailed
-from idim.tasks import Recipe, Split
+from idim.runs.rows import Rows
+from idim.tasks import Recipe
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 WINDOW = 50  # batches whose mean loss is reported
 MOMENTUM = 0.9
+POOL = 32  # batches that share a pool of rows when rows of similar length go together
+
+AfterStep = Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Head:
+    """Parameters with a learning rate of their own: the fresh last layer of a pretrained network."""
+
+    parameters: Sequence[nn.Parameter] = ()
+    lr: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -30,35 +42,61 @@ class Descent:
 
 
 def descend(
-    module: nn.Module, loss: Loss, rows: Split, *, recipe: Recipe, lr: float, generator: torch.Generator
+    module: nn.Module,
+    loss: Loss,
+    rows: Rows,
+    *,
+    recipe: Recipe,
+    lr: float,
+    generator: torch.Generator,
+    head: Head | None = None,
+    after_step: AfterStep | None = None,
 ) -> Descent:
     """Train the parameters of ``module`` that require gradients, in place.
+
+    Args:
+        module: called with inputs.
+        loss: of the outputs and the targets, a mean over rows.
+        rows: to train on.
+        recipe: optimizer, schedule, batches, steps.
+        lr: learning rate, at its highest.
+        generator: draws the order of the rows.
+        head: parameters that train at another rate.
+        after_step: told the number of steps done, after each.
 
     Raises:
         TrainingFailed: when a loss is not finite.
     """
     if recipe.optimizer == "lbfgs":
         return _lbfgs(module, loss, rows, recipe, lr)
-    return _stochastic(module, loss, rows, recipe, lr, generator)
-
-
-def _stochastic(
-    module: nn.Module, loss: Loss, rows: Split, recipe: Recipe, lr: float, generator: torch.Generator
-) -> Descent:
-    optimizer = _optimizer(module, recipe, lr)
+    optimizer = _optimizer(module, recipe, lr, head or Head())
+    peaks = [group["lr"] for group in optimizer.param_groups]
     losses: list[float] = []
-    for step, batch in enumerate(batches(len(rows), recipe, generator)):
-        optimizer.param_groups[0]["lr"] = lr * decay(recipe, step)
-        value = loss(module(rows.inputs[batch]), rows.targets[batch])
-        losses.append(_finite(value.item(), step, lr))
+    for step, batch in enumerate(batches(len(rows), recipe, generator, rows.lengths)):
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * decay(recipe, step)
         optimizer.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
+        values = []
+        for value in _parts(module, loss, rows, batch, recipe.accumulate):
+            values.append(_finite(value.item(), step, lr))
+            value.backward()  # type: ignore[no-untyped-call]
+        losses.append(math.fsum(values))
         optimizer.step()
+        if after_step is not None:
+            after_step(step + 1)
     last = losses[-WINDOW:]
     return Descent(math.fsum(last) / len(last), len(losses))
 
 
-def _lbfgs(module: nn.Module, loss: Loss, rows: Split, recipe: Recipe, lr: float) -> Descent:
+def _parts(module: nn.Module, loss: Loss, rows: Rows, batch: Tensor | slice, parts: int) -> Iterator[Tensor]:
+    """Yield the losses of the parts of a batch; their sum is the batch's mean loss."""
+    inputs, targets = rows.inputs[batch], rows.targets[batch]
+    for some, wanted in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
+        value = loss(module(some), wanted)
+        yield value if parts == 1 else value * (len(wanted) / len(targets))
+
+
+def _lbfgs(module: nn.Module, loss: Loss, rows: Rows, recipe: Recipe, lr: float) -> Descent:
     optimizer = torch.optim.LBFGS(
         trainable(module),
         lr=lr,
@@ -90,8 +128,11 @@ def trainable(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
-def _optimizer(module: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    parameters = trainable(module)
+def _optimizer(module: nn.Module, recipe: Recipe, lr: float, head: Head) -> torch.optim.Optimizer:
+    apart = {id(parameter) for parameter in head.parameters}
+    parameters: list[dict[str, object]] = [{"params": [p for p in trainable(module) if id(p) not in apart]}]
+    if apart:
+        parameters.append({"params": list(head.parameters), "lr": head.lr})
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, weight_decay=recipe.l2, fused=True)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
@@ -99,27 +140,45 @@ def _optimizer(module: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Opti
 
 
 def decay(recipe: Recipe, step: int) -> float:
-    """Return the learning rate at a step (from 0) as a fraction of the first one."""
+    """Return the learning rate at a step (from 0) as a fraction of the highest."""
+    rise = round(recipe.warmup * recipe.steps)
+    if step < rise:
+        return (step + 1) / (rise + 1)
     if recipe.schedule == "constant":
         return 1.0
-    return (1 + math.cos(math.pi * step / recipe.steps)) / 2
+    return (1 + math.cos(math.pi * (step - rise) / (recipe.steps - rise))) / 2
 
 
-def batches(rows: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Tensor | slice]:
+def batches(
+    rows: int, recipe: Recipe, generator: torch.Generator, lengths: Tensor | None = None
+) -> Iterator[Tensor | slice]:
     """Yield one batch of row numbers a step: consecutive parts of a fresh permutation each epoch.
 
     The rows left over at the end of an epoch sit out that epoch. A batch as large as the data is
-    all rows, in order.
+    all rows, in order. With ``bucketed``, each :data:`POOL` batches of an epoch exchange rows until every batch
+    holds rows of similar length, and come in a new order.
     """
     size, left = recipe.batch_size, recipe.steps
     if size == 0 or size >= rows:
         yield from (slice(None) for _ in range(left))
         return
     while left:
-        epoch = torch.split(torch.randperm(rows, generator=generator), size)
-        part = epoch[: min(rows // size, left)]
+        order = torch.randperm(rows, generator=generator)
+        epoch: Sequence[Tensor] = torch.split(order, size)[: rows // size]
+        if recipe.bucketed and lengths is not None:
+            epoch = _bucketed(order[: size * len(epoch)], lengths, size, generator)
+        part = epoch[:left]
         yield from part
         left -= len(part)
+
+
+def _bucketed(order: Tensor, lengths: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
+    found: list[Tensor] = []
+    for pool in torch.split(order, POOL * size):
+        ranked = pool[lengths[pool].argsort(stable=True)]
+        parts = torch.split(ranked, size)
+        found += [parts[i] for i in torch.randperm(len(parts), generator=generator).tolist()]
+    return found
 
 
 def _finite(value: float, step: int, lr: float) -> float:

@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from idim.errors import RequestError
+from idim.runs.artifacts import Keep
 from idim.runs.child import Child
 from idim.runs.engine import Engine
 from idim.runs.result import Outcome
@@ -30,13 +31,14 @@ class Processes(Engine):
         store: where outcomes are looked up and kept; only this process writes it.
         data: the data folder, as for :func:`idim.tasks.load`.
         workers: number of processes, at least 1.
+        keep: which tensors of the runs the workers write.
 
     Raises:
         RequestError: for less than one worker.
     """
 
-    def __init__(self, store: Store, data: Path | None = None, workers: int = 2) -> None:
-        super().__init__(store, data)
+    def __init__(self, store: Store, data: Path | None = None, workers: int = 2, *, keep: Keep | None = None) -> None:
+        super().__init__(store, data, keep=keep)
         if workers < 1:
             raise RequestError(f"workers must be at least 1; received {workers}")
         self.workers = workers
@@ -65,7 +67,7 @@ class Processes(Engine):
             child = self._idle.pop() if self._idle else Child()
             spec = waiting.popleft()
             self._busy[child] = spec
-            child.give(spec, self.data)
+            child.give(spec, self.data, self.keep)
             given.append(spec)
         return given
 

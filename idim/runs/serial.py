@@ -15,6 +15,6 @@ class Serial(Engine):
     def _compute(self, specs: Sequence[RunSpec]) -> Iterator[Outcome]:
         for spec in specs:
             self.store.start([spec])
-            outcome = attempt(spec, self.data)
+            outcome = attempt(spec, self.data, self.keep)
             self.store.finish([outcome])
             yield outcome

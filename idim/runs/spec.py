@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from idim.errors import RequestError, unknown
+from idim.tasks import recipe as recipes
 from idim.tasks.recipe import Recipe
 
 RUN_VERSION = 1
@@ -23,6 +24,11 @@ RUN_VERSION = 1
 initialisation, data order, scoring or splitting, or of the version of a projection kind."""
 
 Method = Literal["full", "subspace"]
+Head = Literal["inside", "trained", "frozen"]
+
+LATER = ("head", "head_lr")
+"""Fields that came after runs had been stored: left out of the plain data where they are at their default,
+so that the keys of earlier runs stay what they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,9 @@ class RunSpec:
         lr: learning rate, at the first step.
         recipe: optimizer, schedule, batches, steps.
         seed: initialisation, P and data order derive from it.
+        head: the network's fresh last layer moves with the rest (``inside``), is trained directly beside the
+            coordinates, or stays ``frozen``.
+        head_lr: learning rate of a head that is trained directly, or in full training; None: ``lr``.
 
     Raises:
         RequestError: for a value out of range, or a projection that does not go with the method.
@@ -51,10 +60,14 @@ class RunSpec:
     lr: float
     recipe: Recipe
     seed: int
+    head: Head = "inside"
+    head_lr: float | None = None
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise unknown("method", self.method, get_args(Method))
+        if self.head not in get_args(Head):
+            raise unknown("head", self.head, get_args(Head))
         given = (self.projection is not None, self.d is not None)
         if given != (self.method == "subspace",) * 2:
             raise RequestError(
@@ -65,12 +78,18 @@ class RunSpec:
             raise RequestError(f"d must be at least 1; received d = {self.d}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise RequestError(f"lr must be finite and above 0; received {self.lr}")
+        if self.head_lr is not None:
+            if self.head != "trained":
+                raise RequestError(f"head_lr needs head 'trained'; received {self.head_lr:g} with head {self.head!r}")
+            if not (math.isfinite(self.head_lr) and self.head_lr > 0):
+                raise RequestError(f"head_lr must be finite and above 0; received {self.head_lr}")
         self._plain()
 
     def _plain(self) -> None:
         """Make numbers plain ones (1 and 1.0, NumPy and Python), so that equal specs have equal keys."""
         object.__setattr__(self, "lr", float(self.lr))
         object.__setattr__(self, "seed", operator.index(self.seed))
+        object.__setattr__(self, "head_lr", None if self.head_lr is None else float(self.head_lr))
         object.__setattr__(self, "d", None if self.d is None else operator.index(self.d))
 
     @functools.cached_property
@@ -86,7 +105,7 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain data; :meth:`from_json` is the inverse."""
-        return dataclasses.asdict(self)
+        return _trimmed(self, LATER) | {"recipe": _trimmed(self.recipe, recipes.LATER)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RunSpec:
@@ -103,6 +122,13 @@ class RunSpec:
 def canonical(content: object) -> str:
     """Return JSON with sorted keys and no spaces; floats as their shortest exact form, no NaN."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _trimmed(value: Any, later: tuple[str, ...]) -> dict[str, Any]:
+    """Return a dataclass as plain data, without the later fields that are at their default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(value) if field.name in later}
+    content = dataclasses.asdict(value)
+    return {name: v for name, v in content.items() if name not in defaults or v != defaults[name]}
 
 
 def _construct(cls: type[Any], content: Mapping[str, Any]) -> Any:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from idim import models, tasks
+from idim import tasks
 from idim.errors import RequestError
 from idim.models.init import generator
-from idim.parameters import Layout
+from idim.runs.artifacts import BASE, TUNED, Keep, step_name
 from idim.runs.errors import TrainingFailed
-from idim.runs.optimize import Descent, descend, trainable
+from idim.runs.learner import head_parameters, learner, network, tensors
+from idim.runs.optimize import Descent, Head, descend, trainable
 from idim.runs.result import RunResult
+from idim.runs.rows import Rows, rows_of, training_rows
 from idim.runs.spec import RunSpec
-from idim.tasks import Recipe, Split, Task
+from idim.tasks import Task
+from idim.tasks.folder import data_folder
 
 CHUNK = 2048  # rows of one forward pass while scoring
+TEXT_CHUNK = 64  # the same where rows are texts, shortest first
+WEIGHTS = "IDIM_MODELS"  # the folder of pretrained networks; else the folder "models" beside the data
 
 
-def run(spec: RunSpec, *, data: Path | None = None) -> RunResult:
+def run(spec: RunSpec, *, data: Path | None = None, keep: Keep | None = None) -> RunResult:
     """Train and score one spec.
 
     The score is taken after the last step; no split is looked at before. All computation is on one
@@ -32,13 +38,14 @@ def run(spec: RunSpec, *, data: Path | None = None) -> RunResult:
     Args:
         spec: what to train.
         data: the data folder, as for :func:`idim.tasks.load`.
+        keep: which tensors to write; none by default.
 
     Raises:
         RequestError: when the task cannot be loaded, is not the one the spec was made for, or the
             spec names a model or projection that cannot be built.
         TrainingFailed: when a loss or a coordinate is not finite.
     """
-    return train(spec, load_task(spec, data))
+    return train(spec, load_task(spec, data), weights=weights_folder(data), keep=keep)
 
 
 def load_task(spec: RunSpec, data: Path | None) -> Task:
@@ -56,48 +63,67 @@ def load_task(spec: RunSpec, data: Path | None) -> Task:
     return task
 
 
-def train(spec: RunSpec, task: Task) -> RunResult:
-    """Train and score one spec on its loaded task (see :func:`run`)."""
+def weights_folder(data: Path | None) -> Path:
+    """Return the folder of pretrained networks that is in force (it need not exist)."""
+    named = os.environ.get(WEIGHTS)
+    return Path(named) if named else data_folder(data).absolute().parent / "models"
+
+
+def train(spec: RunSpec, task: Task, *, weights: Path | None = None, keep: Keep | None = None) -> RunResult:
+    """Train and score one spec on its loaded task (see :func:`run`); ``weights`` as for :func:`idim.models.build`."""
     started = time.perf_counter()
     with _one_thread(), _own_dice(spec.seed):
-        model = models.build(spec.model, input_shape=task.input_shape, outputs=task.outputs, seed=spec.seed)
-        D = Layout.of(model).D
-        dtype = getattr(torch, spec.recipe.precision)
-        learner = _learner(spec, model.to(dtype))
-        descent = _fit(spec, task, learner, _cast(_training_rows(task, spec.recipe), dtype))
+        model = network(spec, task, weights)
+        D = sum(parameter.numel() for parameter in model.parameters())
+        module = learner(spec, model)
+        write = _writer(spec, module, keep)
+        write(BASE)
+        descent = _fit(spec, task, module, write)
+        write(TUNED)
         return RunResult(
-            score=_score(spec, task, learner, _cast(task.report, dtype)),
-            selection_score=_score(spec, task, learner, _cast(task.selection, dtype)),
+            score=_score(spec, task, module, rows_of(spec, task.report)),
+            selection_score=_score(spec, task, module, rows_of(spec, task.selection)),
             train_loss=descent.loss,
             D=D,
-            trained=sum(parameter.numel() for parameter in trainable(learner)),
+            trained=sum(parameter.numel() for parameter in trainable(module)),
             steps=descent.steps,
             seconds=time.perf_counter() - started,
         )
 
 
-def _learner(spec: RunSpec, model: nn.Module) -> nn.Module:
-    if spec.projection is None or spec.d is None:
-        return model
-    from idim.subspace import Subspace
+def _writer(spec: RunSpec, module: nn.Module, keep: Keep | None) -> Callable[[str], None]:
+    """Return what writes the tensors as they are under a name, if that name is to be kept."""
+    names = frozenset(() if keep is None else keep.names(spec))
 
-    return Subspace(model, projection=spec.projection, d=spec.d, seed=spec.seed)
+    def write(name: str) -> None:
+        if keep is not None and name in names:
+            keep.write(spec, name, tensors(module))
+
+    return write
 
 
-def _fit(spec: RunSpec, task: Task, learner: nn.Module, rows: Split) -> Descent:
-    order = generator(spec.seed, "order")
-    learner.train()
+def _fit(spec: RunSpec, task: Task, module: nn.Module, write: Callable[[str], None]) -> Descent:
+    module.train()
     try:
-        return descend(learner, task.loss, rows, recipe=spec.recipe, lr=spec.lr, generator=order)
+        return descend(
+            module,
+            task.loss,
+            training_rows(spec, task),
+            recipe=spec.recipe,
+            lr=spec.lr,
+            generator=generator(spec.seed, "order"),
+            head=Head(parameters=head_parameters(spec, module), lr=spec.head_lr or 0.0),
+            after_step=lambda step: write(step_name(step)),
+        )
     except RequestError as error:  # P refuses coordinates that are no longer finite
         raise TrainingFailed(f"training left the finite numbers with lr {spec.lr:g}: {error}") from error
 
 
-def _score(spec: RunSpec, task: Task, learner: nn.Module, rows: Split) -> float:
-    learner.eval()
+def _score(spec: RunSpec, task: Task, module: nn.Module, rows: Rows) -> float:
+    module.eval()
     try:
         with torch.no_grad():
-            outputs = torch.cat([learner(part) for part in torch.split(rows.inputs, CHUNK)])
+            outputs = _outputs(module, rows)
     except RequestError as error:
         raise TrainingFailed(f"the last step left the finite numbers with lr {spec.lr:g}: {error}") from error
     if not bool(torch.isfinite(outputs).all()):
@@ -105,19 +131,13 @@ def _score(spec: RunSpec, task: Task, learner: nn.Module, rows: Split) -> float:
     return task.score(outputs, rows.targets)
 
 
-def _training_rows(task: Task, recipe: Recipe) -> Split:
-    if recipe.train_on == "train" or task.selection is task.train:
-        return task.train
-    parts = (task.train, task.selection)
-    return Split(inputs=torch.cat([p.inputs for p in parts]), targets=torch.cat([p.targets for p in parts]))
-
-
-def _cast(rows: Split, dtype: torch.dtype) -> Split:
-    return Split(inputs=rows.inputs.to(dtype), targets=_floats_to(rows.targets, dtype))
-
-
-def _floats_to(values: Tensor, dtype: torch.dtype) -> Tensor:
-    return values.to(dtype) if values.is_floating_point() else values
+def _outputs(module: nn.Module, rows: Rows) -> Tensor:
+    """Return the network's answers, [n, outputs], in the order of the rows."""
+    if rows.lengths is None:
+        return torch.cat([module(part) for part in torch.split(rows.inputs, CHUNK)])
+    order = rows.lengths.argsort(stable=True)
+    answers = torch.cat([module(rows.inputs[part]) for part in torch.split(order, TEXT_CHUNK)])
+    return torch.empty_like(answers).index_copy_(0, order, answers)
 
 
 @contextlib.contextmanager

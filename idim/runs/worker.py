@@ -1,6 +1,7 @@
 """A worker process: ``python -m idim.runs.worker`` trains specs from stdin and answers on stdout.
 
-One JSON object a line each way. The driver sends ``{"spec": ..., "data": ...}``; the answer is
+One JSON object a line each way. The driver sends ``{"spec": ..., "data": ...}``, with "keep" where tensors are to be
+written; the answer is
 ``{"result": ...}``, ``{"failed": message}`` or, when the request itself cannot be served,
 ``{"refused": message}``.
 
@@ -19,6 +20,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from idim.errors import RequestError
+from idim.runs.artifacts import Keep
 from idim.runs.engine import attempt
 from idim.runs.spec import RunSpec
 
@@ -37,7 +39,8 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to one request."""
     data = None if request["data"] is None else Path(request["data"])
     try:
-        outcome = attempt(RunSpec.from_json(request["spec"]), data)
+        keep = Keep.from_json(request["keep"]) if "keep" in request else None
+        outcome = attempt(RunSpec.from_json(request["spec"]), data, keep)
     except RequestError as error:
         return {"refused": str(error)}
     return {"failed": outcome.message} if outcome.result is None else {"result": outcome.result.to_json()}

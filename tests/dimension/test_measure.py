@@ -98,10 +98,10 @@ def test_processes_give_the_report_of_serial(tmp_path: Path) -> None:
 def test_a_training_that_fails_is_a_failed_row_and_the_search_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fragile(spec: RunSpec, task: Task) -> RunResult:
+    def fragile(spec: RunSpec, task: Task, **options: object) -> RunResult:
         if spec.d == 5 or spec.seed == 1:
             raise TrainingFailed(f"the loss must stay finite; received nan at step 3 with lr {spec.lr:g}")
-        return train(spec, task)
+        return train(spec, task, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "train", fragile)
     result = quick(tmp_path, task="toy", dims="5,9,12", seeds=3, lr="0.5")

@@ -67,7 +67,7 @@ def test_what_is_stored_is_not_trained_again(store: Store, spec: SpecMaker, monk
     assert told == list(first.values())
     trained: list[RunSpec] = []
     attempt = engine.attempt
-    monkeypatch.setattr(serial, "attempt", lambda one, data: trained.append(one) or attempt(one, data))
+    monkeypatch.setattr(serial, "attempt", lambda one, *rest: trained.append(one) or attempt(one, *rest))
     second = Serial(store).map([*old, new], told.append)
     assert trained == [new], "neither done nor failed runs are tried again"
     assert told[2:] == [second[new.key]]
@@ -75,7 +75,7 @@ def test_what_is_stored_is_not_trained_again(store: Store, spec: SpecMaker, monk
 
 
 def test_any_exception_of_a_training_is_a_row(store: Store, spec: SpecMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **options: object) -> None:
         raise ValueError("of two\nlines")
 
     monkeypatch.setattr(engine, "train", broken)
@@ -85,10 +85,10 @@ def test_any_exception_of_a_training_is_a_row(store: Store, spec: SpecMaker, mon
 def test_an_interrupt_keeps_what_is_finished(store: Store, spec: SpecMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = engine.attempt
 
-    def interrupted(one: RunSpec, data: Path | None) -> Outcome:
+    def interrupted(one: RunSpec, *rest: object) -> Outcome:
         if one.seed == 2:
             raise KeyboardInterrupt
-        return attempt(one, data)
+        return attempt(one, *rest)
 
     sweep = [spec(seed=seed) for seed in range(4)]
     monkeypatch.setattr(serial, "attempt", interrupted)
@@ -204,7 +204,7 @@ def test_a_failure_of_the_machine_is_told_now_and_tried_again_later(
         task="toy", fingerprint=task.fingerprint, model="linear", method="full", lr=1.0, recipe=task.recipe, seed=0
     )
 
-    def no_memory(*_: object) -> None:
+    def no_memory(*_: object, **options: object) -> None:
         raise MemoryError("no room for theta")
 
     with Store(tmp_path) as store, Serial(store) as engine:

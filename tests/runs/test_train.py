@@ -12,7 +12,8 @@ from idim import models, tasks
 from idim.errors import RequestError
 from idim.runs import RunSpec, TrainingFailed, run
 from idim.runs.optimize import batches, decay, descend
-from idim.tasks import Recipe, Split
+from idim.runs.rows import Rows, training_rows
+from idim.tasks import Recipe
 
 SpecMaker = Callable[..., RunSpec]
 
@@ -50,7 +51,14 @@ def test_every_optimizer_descends_as_the_plain_one_does(optimizer: str, schedule
         return models.build("linear", input_shape=(1000,), outputs=1, seed=0).double()
 
     fast = fresh()
-    descent = descend(fast, task.loss, task.train, recipe=recipe, lr=1e-3, generator=torch.Generator())
+    descent = descend(
+        fast,
+        task.loss,
+        Rows(inputs=task.train.inputs, targets=task.train.targets),
+        recipe=recipe,
+        lr=1e-3,
+        generator=torch.Generator(),
+    )
     slow = fresh()
     plain = {
         "adam": lambda p: torch.optim.Adam(p, lr=1e-3, weight_decay=0.01, foreach=False),
@@ -120,22 +128,19 @@ def test_selection_rows_train_only_when_asked(spec: SpecMaker) -> None:
             self.rows += len(x)
             return x.flatten(1) @ self.weight
 
-    from idim.runs.train import _training_rows
-
     task = tasks.load("digits")
     for train_on, rows in (("train", 1078), ("train+selection", 1437)):
-        recipe = Recipe(batch_size=0, steps=1, train_on=train_on)  # type: ignore[arg-type]
-        counting = Counting()
-        taken = _training_rows(task, recipe)
-        descend(counting, task.loss, taken, recipe=recipe, lr=0.1, generator=torch.Generator())
+        counting, one = Counting(), spec("digits", batch_size=0, steps=1, train_on=train_on)
+        taken = training_rows(one, task)
+        descend(counting, task.loss, taken, recipe=one.recipe, lr=0.1, generator=torch.Generator())
         assert counting.rows == rows
     toy = tasks.load("toy")
-    assert _training_rows(toy, Recipe(train_on="train+selection")) is toy.train
+    assert len(training_rows(spec(train_on="train+selection"), toy)) == len(toy.train)
 
 
 @pytest.mark.parametrize(("optimizer", "batch_size"), [("adam", 0), ("sgd", 32), ("lbfgs", 0)])
 def test_a_loss_that_is_not_finite_names_step_and_rate(optimizer: str, batch_size: int) -> None:
-    rows = Split(inputs=torch.ones(64, 3), targets=torch.full((64, 1), 1e30))
+    rows = Rows(inputs=torch.ones(64, 3), targets=torch.full((64, 1), 1e30))
     recipe = Recipe(optimizer=optimizer, batch_size=batch_size, steps=50)  # type: ignore[arg-type]
     with pytest.raises(TrainingFailed, match=r"must stay finite; received (nan|inf) at step \d+ with lr 0.5"):
         descend(

@@ -1,0 +1,71 @@
+r"""Metrics by name, each with the score of the best constant answer (chance).
+
+=============  ====================================================  ==========================
+``accuracy``   share of rows whose largest output is their class     share of the largest class
+``f1``         of class 1 against class 0: 2 TP / (2 TP + FP + FN)   2p / (1 + p), p its share
+``matthews``   correlation of two classes (B. W. Matthews, 1975)     0
+``spearman``   correlation of ranks, ties at their mean rank         0
+``r2``         1 - loss(outputs) / loss(0)                           0
+=============  ====================================================  ==========================
+
+Where a correlation is 0/0, because all answers are equal, it is 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Metric = Literal["accuracy", "r2", "f1", "matthews", "spearman"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+CLASSES: tuple[Metric, ...] = ("accuracy", "f1", "matthews")
+"""Metrics of class numbers; the others are of values."""
+
+
+def score(metric: Metric, outputs: Tensor, targets: Tensor) -> float:
+    """Return a metric over rows: outputs [n, k] against class numbers [n], or [n, 1] against values [n, 1]."""
+    if metric == "accuracy":
+        return float((outputs.argmax(dim=1) == targets).double().mean())
+    if metric == "r2":
+        residual, total = (outputs - targets).double().square().sum(), targets.double().square().sum()
+        return float(1 - residual / total)
+    if metric == "spearman":
+        return correlation(ranks(outputs.flatten()), ranks(targets.flatten()))
+    answers, truth = outputs.argmax(dim=1) == 1, targets == 1
+    if metric == "f1":
+        found = int((answers & truth).sum())
+        return 2 * found / max(1, int(answers.sum()) + int(truth.sum()))
+    return correlation(answers.double(), truth.double())
+
+
+def chance(metric: Metric, targets: Tensor) -> float:
+    """Return the score of the best constant answer."""
+    if metric == "accuracy":
+        return majority(targets)
+    if metric == "f1":
+        share = float((targets == 1).double().mean())
+        return 2 * share / (1 + share)
+    return 0.0
+
+
+def majority(targets: Tensor) -> float:
+    """Return the share of the most frequent class: the accuracy of the best constant answer."""
+    return float(targets.bincount().max()) / len(targets)
+
+
+def correlation(one: Tensor, other: Tensor) -> float:
+    """Return the linear correlation of two vectors; 0 where one of them is constant."""
+    one, other = one - one.mean(), other - other.mean()
+    norms = math.sqrt(float(one.square().sum())) * math.sqrt(float(other.square().sum()))
+    return float(one @ other) / norms if norms else 0.0
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Return the rank of every value, from 0, as float64; equal values share the mean of their ranks."""
+    _, place, count = torch.unique(values, return_inverse=True, return_counts=True)
+    last = count.cumsum(0)
+    shared: Tensor = last.double() - (count + 1) / 2
+    return shared[place]
