@@ -42,11 +42,15 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """The keys of a file, sorted: modules with an adapter, whole tensors by the base's name, the rest."""
+    """The keys of a file, sorted: modules with an adapter, whole tensors by the base's name, the rest.
+
+    ``shared`` are the keys of tensors that lie beside the model, and that all its modules use.
+    """
 
     targets: tuple[Target, ...]
     whole: dict[str, str]
     rest: tuple[str, ...]
+    shared: tuple[str, ...] = ()
 
     def skipped(self) -> Iterator[Skipped]:
         """Yield what the adapter has and the base has not."""
@@ -98,7 +102,9 @@ def _modular(own: dict[str, str], find: Find) -> Keys:
             targets.setdefault(module, blank).parts[name.removeprefix(f"{module}.")] = key
         else:
             rest.append(key)
-    return Keys(targets=tuple(targets.values()), whole=whole, rest=tuple(rest))
+    shared = tuple(key for key in rest if not key.startswith(PREFIX) and key.count(".") == 1)
+    rest = [key for key in rest if key not in shared]
+    return Keys(targets=tuple(targets.values()), whole=whole, rest=tuple(rest), shared=shared)
 
 
 def _modules(name: str) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ What cannot be compared is said in words and never becomes a matrix of zeros.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -162,19 +161,17 @@ def _twin(name: str, source: Source, others: Collection[str]) -> str:
 
 def _duplicates(base: Source, tuned: Source, named: Mapping[str, str]) -> dict[str, str]:
     """Return the pairs that hold the numbers of an earlier pair, in both models, each with that reason."""
-    found: dict[str, str] = {}
-    shapes = sorted(named, key=lambda name: (base.entries[name].shape, name))
-    for shape, group in itertools.groupby(shapes, key=lambda name: base.entries[name].shape):
-        if len(shape) < 2:
-            continue
-        kept: list[str] = []
-        for name in group:
-            twin = next((k for k in kept if base.same(k, name) and tuned.same(named[k], named[name])), "")
-            if twin and any(base.sample(name)):  # zeros in many places are not tied
-                found[name] = f"tied: it holds the numbers of {twin}, in both models"
-            else:
-                kept.append(name)
-    return found
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for name, other in named.items():
+        shape, sample = base.entries[name].shape, base.sample(name)
+        if len(shape) > 1 and any(sample):  # zeros in many places are not tied
+            alike.setdefault((shape, sample, tuned.sample(other)), []).append(name)
+    return {
+        name: f"tied: it holds the numbers of {first}, in both models"
+        for first, *others in alike.values()
+        for name in others
+        if base.same(first, name) and tuned.same(named[first], named[name])
+    }
 
 
 def _unfit(name: str, base: Source, other: str, tuned: Source) -> str:

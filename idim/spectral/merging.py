@@ -149,9 +149,8 @@ class Merger:
         return config
 
     def _state(self) -> dict[str, Tensor]:
-        shared = {key for key in self.keys.rest if key.count(".") == 1}  # VeRA's and VB-LoRA's, beside the model
         parts = {key for target in self.keys.targets for key in target.parts.values()}
-        return {key: self.source.read(key) for key in parts | shared}
+        return {key: self.source.read(key) for key in (*parts, *self.keys.shared)}
 
     def _hollow(self) -> nn.Module:
         tree = nn.Module()
