@@ -23,6 +23,12 @@ from R^16 on.
 law, :math:`W_A (W_A + W_B)^{-1}` with independent Wishart matrices of :math:`j` and :math:`n - j`
 degrees of freedom (Muirhead 1982, "Aspects of multivariate statistical theory", section 3.3).
 They are drawn from Bartlett factors, so a draw costs :math:`\min(i, j)^3` whatever n is.
+
+*Same coordinates.* Updates that touch few rows, such as the embeddings of the tokens seen, share more
+than uniform spaces do without any direction in common. The second zero line keeps which coordinates each
+space lies in and makes the signs random: with :math:`S` a diagonal of random signs and the leverages
+:math:`a_x = \sum_p A_{xp}^2`, :math:`b_x = \sum_q B_{xq}^2`,
+:math:`\mathbb{E}\lVert A^\top S B\rVert_F^2 = \sum_x a_x b_x`, which is :math:`ij/n` when the leverages are even.
 """
 
 from __future__ import annotations
@@ -34,6 +40,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from torch import Tensor
 
 from idim.errors import RequestError
 
@@ -84,12 +91,12 @@ def random_similarity(n: int, i: int, j: int) -> Chance:
     low, high = max(0, i + j - n), min(i, j)
     mean, variance = i * j / n, overlap_variance(n, i, j)
     if variance == 0.0:
-        return Chance(mean=mean / high, low=mean / high, high=mean / high)
+        return Chance(mean=max(i, j) / n, low=max(i, j) / n, high=max(i, j) / n)
     width = high - low
     centre = (mean - low) / width
     strength = centre * (1 - centre) / (variance / width**2) - 1
     band = low + width * stats.beta(centre * strength, (1 - centre) * strength).ppf(_tails())
-    return Chance(mean=mean / high, low=float(band[0]) / high, high=float(band[1]) / high)
+    return Chance(mean=max(i, j) / n, low=float(band[0]) / high, high=float(band[1]) / high)
 
 
 @lru_cache(maxsize=1024)  # the matrices of a model have few shapes
@@ -122,6 +129,17 @@ def random_cosines(n: int, i: int, j: int, *, draws: int, generator: np.random.G
     ours, theirs = _bartlett(i, j, draws, generator), _bartlett(i, n - j, draws, generator)
     whole = np.linalg.cholesky(ours @ ours.swapaxes(1, 2) + theirs @ theirs.swapaxes(1, 2))
     return np.asarray(np.linalg.svd(np.linalg.solve(whole, ours), compute_uv=False))
+
+
+def same_coordinates(a: Tensor, b: Tensor) -> float:
+    """Return φ(i, j) expected of spaces in the same coordinates as these, with random signs.
+
+    Args:
+        a: [n, i], orthonormal columns.
+        b: [n, j], orthonormal columns.
+    """
+    leverages = [basis.double().square().sum(1) for basis in (a, b)]
+    return float(leverages[0] @ leverages[1]) / min(a.shape[1], b.shape[1])
 
 
 def random_best_cosine(n: int, count: int) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor
 from idim.errors import RequestError
 from idim.spectral.amplification import amplification
 from idim.spectral.angles import chordal, geodesic, principal_angles
-from idim.spectral.chance import random_angles, random_similarity
+from idim.spectral.chance import random_angles, random_similarity, same_coordinates
 from idim.spectral.comparison import Alignment, BaseComparison, Comparison
 from idim.spectral.delta import Delta, Factors
 from idim.spectral.directions import BaseDirections, Directions, of_base, of_delta, of_matrix, row_blocks, times
@@ -133,6 +133,7 @@ def align(a: Tensor, b: Tensor, *, seed: int = 0) -> Alignment | None:
         similarity=tuple(tuple(row) for row in table.tolist()),
         overlap=float(table[-1, -1]),
         chance=random_similarity(n, i, j),
+        coordinates=same_coordinates(a, b),
         chance_angles=chance_angles,
         shared=int((angles.cos() > chance_angles.largest_cosine.high).sum()),
     )

@@ -26,6 +26,7 @@ class Alignment:
         similarity: φ of the LoRA paper, entry [i - 1][j - 1] for the first i and the first j directions.
         overlap: its last entry: the whole spaces.
         chance: ``overlap`` of random spaces of the same dimensions.
+        coordinates: ``overlap`` of spaces in the same coordinates with random signs: what sharing rows alone gives.
         chance_angles: distances and largest cosine of random spaces.
         shared: number of principal cosines above what the largest one of random spaces stays below in
             97.5 % of draws: directions in common beyond chance.
@@ -38,6 +39,7 @@ class Alignment:
     similarity: Table
     overlap: float
     chance: Chance
+    coordinates: float
     chance_angles: ChanceAngles
     shared: int
 

@@ -1,8 +1,8 @@
 r"""What the comparisons of all tensors say together.
 
 - *cosine*: of the two changes as vectors over every tensor, biases and norms included;
-- *overlap*: the mean of φ(k, k) over matrices, beside its mean over random spaces and the 95 % band of
-  that mean (matrices independent, normal approximation);
+- *overlap*: the mean of φ(k, k) over matrices, beside its mean over random spaces, with the 95 % band of
+  that mean (matrices independent, normal approximation), and over random spaces in the same coordinates;
 - *shared*: directions in common beyond chance, of those compared;
 - *intruders*: foreign directions of each tuned model, of those looked at.
 """
@@ -37,12 +37,14 @@ class SideSummary:
 
     Attributes:
         overlap, chance: mean φ of the whole spaces, and that of random ones.
+        coordinates: mean φ of random ones in the same coordinates.
         shared, compared: directions in common beyond chance, of how many.
         geodesic, chance_geodesic: medians over matrices, radians.
     """
 
     overlap: float
     chance: Chance
+    coordinates: float
     shared: int
     compared: int
     geodesic: float
@@ -94,8 +96,8 @@ class ModelComparison:
     >>> print(compare_models(open_pairs(base, tuned), open_pairs(base, against), k=2, top=2))
     compared: 1 matrices, 2 leading directions each
     cosine of the two changes: 0.800
-    left  spaces: overlap 0.500, random 0.050 [0.000, 0.115], shared 1 of 2
-    right spaces: overlap 1.000, random 0.050 [0.000, 0.115], shared 2 of 2
+    left  overlap 0.500 (random 0.050, same rows 0.500), shared 1 of 2
+    right overlap 1.000 (random 0.050, same columns 1.000), shared 2 of 2
     tuned   beside the base: intruders 0 left, 0 right of 2, amplification 1
     against beside the base: intruders 0 left, 0 right of 2, amplification 2.24
 
@@ -148,7 +150,7 @@ class ModelComparison:
         summary, lines = self.summary, [f"compared: {self.summary.matrices} matrices, {self.k} leading directions each"]
         if summary.cosine is not None:
             lines.append(f"cosine of the two changes: {summary.cosine:.3f}")
-        lines += [_side_line("left ", summary.left), _side_line("right", summary.right)]
+        lines += [_side_line("left ", "rows", summary.left), _side_line("right", "columns", summary.right)]
         lines += [_base_line("tuned  ", summary.base_a), _base_line("against", summary.base_b)]
         return "\n".join(line for line in lines if line)
 
@@ -177,6 +179,7 @@ def _side(alignments: Sequence[Alignment]) -> SideSummary | None:
     return SideSummary(
         overlap=fmean(a.overlap for a in alignments),
         chance=Chance(mean=chance, low=max(0.0, chance - reach), high=min(1.0, chance + reach)),
+        coordinates=fmean(a.coordinates for a in alignments),
         shared=sum(a.shared for a in alignments),
         compared=sum(len(a.angles) for a in alignments),
         geodesic=median(a.geodesic for a in alignments),
@@ -215,6 +218,7 @@ def _row(record: PairComparison) -> dict[str, Any]:
         row[f"overlap_{side}"] = found.overlap if found else None
         row[f"chance_{side}"] = found.chance.mean if found else None
         row[f"chance_high_{side}"] = found.chance.high if found else None
+        row[f"coordinates_{side}"] = found.coordinates if found else None
         row[f"shared_{side}"] = found.shared if found else None
         row[f"geodesic_{side}"] = found.geodesic if found else None
         row[f"chordal_{side}"] = found.chordal if found else None
@@ -225,11 +229,11 @@ def _row(record: PairComparison) -> dict[str, Any]:
     return row
 
 
-def _side_line(word: str, side: SideSummary | None) -> str:
+def _side_line(word: str, lines: str, side: SideSummary | None) -> str:
     if side is None:
         return ""
-    random = f"random {side.chance.mean:.3f} [{side.chance.low:.3f}, {side.chance.high:.3f}]"
-    return f"{word} spaces: overlap {side.overlap:.3f}, {random}, shared {side.shared} of {side.compared}"
+    zero = f"random {side.chance.mean:.3f}, same {lines} {side.coordinates:.3f}"
+    return f"{word} overlap {side.overlap:.3f} ({zero}), shared {side.shared} of {side.compared}"
 
 
 def _base_line(word: str, base: BaseSummary | None) -> str:
