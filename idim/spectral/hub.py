@@ -7,14 +7,14 @@ from pathlib import Path
 
 from idim.errors import RequestError
 
-NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?(@[\w./-]+)?$")
+NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 TENSORS = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json")
 PICKLES = ("*.bin", "*.bin.index.json")
 
 
 def looks_like_name(place: str) -> bool:
     """Say whether ``place`` can be ``org/name`` or ``name``, with ``@revision`` or without."""
-    return NAME.match(place) is not None and not place.startswith(".")
+    return NAME.fullmatch(place) is not None and not place.startswith(".")
 
 
 def fetch(name: str, *, pickle: bool = False) -> Path:

@@ -40,7 +40,7 @@ def check_kind(config: Mapping[str, Any], place: str) -> None:
         RequestError: naming the kind.
     """
     kind = config.get("peft_type")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(sorted(KINDS))
         raise RequestError(
             f"the kind of an adapter must be one of {known}; received {kind!r} in {place}: "

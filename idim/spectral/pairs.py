@@ -106,7 +106,8 @@ def open_pairs(base: Model | None, tuned: Model, *, pickle: bool = False, resolv
 def _open(model: Model, word: str, pickle: bool, resolve: Resolve | None) -> Source | Change:
     if isinstance(model, nn.Module | Mapping):
         return Memory(model, f"the {word} in memory")
-    path, place = _located(model, pickle, resolve), str(model)
+    place = str(model) if str(model).isprintable() else repr(str(model))  # messages are one line
+    path = _located(model, pickle, resolve)
     if path.is_dir() and is_subspace(path):
         return SavedSubspace(path, place)
     if path.is_dir() and is_adapter(path):
@@ -117,7 +118,7 @@ def _open(model: Model, word: str, pickle: bool, resolve: Resolve | None) -> Sou
 def _located(model: str | Path, pickle: bool, resolve: Resolve | None) -> Path:
     """Return the file or folder of a model: a path, a short name, or a name of the hub."""
     path = Path(model)
-    if os.path.isfile(path) or os.path.isdir(path):  # false, and no error, for what can be no path
+    if str(model) and (os.path.isfile(path) or os.path.isdir(path)):  # false, and no error, for what can be no path
         return path
     if resolve is not None and (found := resolve(str(model))) is not None:
         return found
