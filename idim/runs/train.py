@@ -17,7 +17,7 @@ from idim.models.init import generator
 from idim.runs.artifacts import BASE, TUNED, Keep, step_name
 from idim.runs.errors import TrainingFailed
 from idim.runs.learner import head_parameters, learner, network, tensors
-from idim.runs.optimize import Descent, Head, descend, trainable
+from idim.runs.optimize import AfterStep, Descent, Head, descend, trainable
 from idim.runs.result import RunResult
 from idim.runs.rows import Rows, rows_of, training_rows
 from idim.runs.spec import RunSpec
@@ -72,17 +72,17 @@ def weights_folder(data: Path | None) -> Path:
 def train(spec: RunSpec, task: Task, *, weights: Path | None = None, keep: Keep | None = None) -> RunResult:
     """Train and score one spec on its loaded task (see :func:`run`); ``weights`` as for :func:`idim.models.build`."""
     started = time.perf_counter()
-    with _one_thread(), _own_dice(spec.seed):
+    with alone(spec.seed):
         model = network(spec, task, weights)
         D = sum(parameter.numel() for parameter in model.parameters())
         module = learner(spec, model)
         write = _writer(spec, module, keep)
         write(BASE)
-        descent = _fit(spec, task, module, write)
+        descent = fit(spec, task, module, after_step=lambda step: write(step_name(step)))
         write(TUNED)
         return RunResult(
-            score=_score(spec, task, module, rows_of(spec, task.report)),
-            selection_score=_score(spec, task, module, rows_of(spec, task.selection)),
+            score=score(spec, task, module, rows_of(spec, task.report)),
+            selection_score=score(spec, task, module, rows_of(spec, task.selection)),
             train_loss=descent.loss,
             D=D,
             trained=sum(parameter.numel() for parameter in trainable(module)),
@@ -102,7 +102,12 @@ def _writer(spec: RunSpec, module: nn.Module, keep: Keep | None) -> Callable[[st
     return write
 
 
-def _fit(spec: RunSpec, task: Task, module: nn.Module, write: Callable[[str], None]) -> Descent:
+def fit(spec: RunSpec, task: Task, module: nn.Module, *, after_step: AfterStep | None = None) -> Descent:
+    """Train what requires gradients in ``module`` as a spec says, in place.
+
+    Raises:
+        TrainingFailed: when a loss or a coordinate is not finite.
+    """
     module.train()
     try:
         return descend(
@@ -113,13 +118,18 @@ def _fit(spec: RunSpec, task: Task, module: nn.Module, write: Callable[[str], No
             lr=spec.lr,
             generator=generator(spec.seed, "order"),
             head=Head(parameters=head_parameters(spec, module), lr=spec.head_lr or 0.0),
-            after_step=lambda step: write(step_name(step)),
+            after_step=after_step,
         )
     except RequestError as error:  # P refuses coordinates that are no longer finite
         raise TrainingFailed(f"training left the finite numbers with lr {spec.lr:g}: {error}") from error
 
 
-def _score(spec: RunSpec, task: Task, module: nn.Module, rows: Rows) -> float:
+def score(spec: RunSpec, task: Task, module: nn.Module, rows: Rows) -> float:
+    """Return the task's metric over rows, at what ``module`` is now.
+
+    Raises:
+        TrainingFailed: when an answer is not finite.
+    """
     module.eval()
     try:
         with torch.no_grad():
@@ -138,6 +148,13 @@ def _outputs(module: nn.Module, rows: Rows) -> Tensor:
     order = rows.lengths.argsort(stable=True)
     answers = torch.cat([module(rows.inputs[part]) for part in torch.split(order, TEXT_CHUNK)])
     return torch.empty_like(answers).index_copy_(0, order, answers)
+
+
+@contextlib.contextmanager
+def alone(seed: int) -> Iterator[None]:
+    """Compute on one thread, with torch's global generator started from ``seed``, inside."""
+    with _one_thread(), _own_dice(seed):
+        yield
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def correlation(one: Tensor, other: Tensor) -> float:
     """Return the linear correlation of two vectors; 0 where one of them is constant."""
     one, other = one - one.mean(), other - other.mean()
     norms = math.sqrt(float(one.square().sum())) * math.sqrt(float(other.square().sum()))
-    return float(one @ other) / norms if norms else 0.0
+    return max(-1.0, min(1.0, float(one @ other) / norms)) if norms else 0.0
 
 
 def ranks(values: Tensor) -> Tensor:
