@@ -10,8 +10,9 @@ for any matrices (Weyl 1912; Eckart and Young 1936):
 So every singular value above the *edge* of the noise, which :math:`\sigma_1(E)` exceeds with the stated probability
 only, is a direction of the change; say there are r. What is left beyond them is held against the energy that noise
 leaves beside r directions, :math:`(1 - r/m)(1 - r/n)\,\lVert E\rVert_F^2`, known to a fraction of a per cent in most
-matrices. Energy in excess of it must lie in directions that do not stand out, each of which can hide at most the
-edge squared, so they are at least excess / edge² more. The verdicts are
+matrices. Energy in excess of three times that (no error is
+larger than half a spacing, whatever its law) must lie in directions that do not stand out, each of which can hide at
+most the edge squared, so there are at least excess / edge² more. The verdicts are
 
 ``unchanged``
     every weight is the base's (where the formats differ: the base's, rounded to the tuned format).
@@ -66,6 +67,8 @@ MODEL_ERROR = 0.03
 """How far the law of the rounding error itself is trusted, as a fraction of its energy."""
 
 
+LARGEST_ERROR = 3.0
+"""The most energy that rounding errors can have over what they have when uniform: (u/2)² over u²/12."""
 SPARSE = 0.95
 """Fraction of the rows or columns below which the sentence says how many have changed."""
 
@@ -90,6 +93,7 @@ class Left:
         expected: what rounding leaves there.
         allowed: the most that it leaves there, at the rate.
         edge: of the noise.
+        certain: singular values larger than rounding errors could add up to in one direction, whatever their law.
     """
 
     directions: int
@@ -97,6 +101,7 @@ class Left:
     expected: float
     allowed: float
     edge: float
+    certain: int
 
     @property
     def explained(self) -> bool:
@@ -106,7 +111,7 @@ class Left:
     @property
     def hidden(self) -> int:
         """Least number of directions that hide in it."""
-        excess = self.energy - self.allowed
+        excess = self.energy - max(self.allowed, LARGEST_ERROR * self.expected)
         return max(0, math.ceil(excess / self.edge**2)) if self.edge > 0 else 0
 
 
@@ -122,6 +127,7 @@ def left_beyond(spectrum: Resolved, rounding: Rounding, support: tuple[int, int]
         expected=expected,
         allowed=expected * (1 + slack) + round_off,
         edge=rounding.noise.edge,
+        certain=max(1, spectrum.above(math.sqrt(LARGEST_ERROR * rounding.energy))),
     )
 
 
@@ -138,24 +144,20 @@ def decide(
         shape: (m, n); support: how many rows and columns have changed, in the order (long, short).
     """
     r, small, share = left.directions, min(shape), f"{rounding.noise.share:.3g} of the change"
-    sparse = _sparse(shape, support)
-    at_least = max(1, min(r + left.hidden, small)) if rounding.dithered else 1
+    sparse, at_least = _sparse(shape, support), r + left.hidden
     if again is not None:
         return _from_draws(left, rounding, *again, small=small, sparse=sparse)
     if not rounding.dithered:
-        why = f"rounding kept {rounding.noise.gain:.0%} of the change and its error is {share}, so it decides: {sparse}"
-        return Decision(verdict="undetermined", rank=None, at_least=at_least, why=why + _seen(left, small))
+        why = f"{sparse}rounding kept {rounding.noise.gain:.0%} of the change and its error is {share}, so it decides: "
+        return Decision(verdict="undetermined", rank=None, at_least=1, why=why + _seen(left, small))
     if 1 <= r <= small / 2 and left.explained:
         why = f"{sparse}{r} of {small} directions stand above rounding, whose error is {share}; it explains the rest"
         return Decision(verdict="low-rank", rank=r, at_least=r, why=why)
     if at_least > small / 2:
-        return Decision(verdict="full-rank", rank=r, at_least=at_least, why=sparse + _full(left, null, small, share))
-    return Decision(
-        verdict="undetermined",
-        rank=None,
-        at_least=at_least,
-        why=f"{sparse}the rounding error is {share}, so it decides: {_seen(left, small)}",
-    )
+        why = sparse + _full(left, null, small, share)
+        return Decision(verdict="full-rank", rank=r, at_least=min(at_least, small), why=why)
+    why = f"{sparse}rounding, whose error is {share}, leaves it open: {_seen(left, small)}"
+    return Decision(verdict="undetermined", rank=None, at_least=left.certain, why=why)
 
 
 def _full(left: Left, null: Null, small: int, share: str) -> str:
