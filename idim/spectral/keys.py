@@ -18,6 +18,8 @@ PREFIX = "base_model.model."
 WRAPPED = re.compile(r"\.(base_layer|original_module|modules_to_save(\.default)?)(?=\.)")
 FACTOR = re.compile(r"^(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<part>[AB])(?:\.(?P<leaf>weight|bias))?$")
 WEIGHTS = (".weight", ".in_proj_weight")  # the second: attention that keeps three weights in one
+INSIDE_ATTENTION = ".base_layer.out_proj.lora_"
+ONLY = "only in the adapter: it fits no tensor of the base"
 Find = Callable[[str], str | None]
 
 
@@ -42,20 +44,20 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """The keys of a file, sorted: modules with an adapter, whole tensors by the base's name, the rest.
+    """The keys of a file, sorted: modules with an adapter, whole tensors by the base's name, the rest with why.
 
     ``shared`` are the keys of tensors that lie beside the model, and that all its modules use.
     """
 
     targets: tuple[Target, ...]
     whole: dict[str, str]
-    rest: tuple[str, ...]
+    rest: dict[str, str]
     shared: tuple[str, ...] = ()
 
     def skipped(self) -> Iterator[Skipped]:
-        """Yield what the adapter has and the base has not."""
-        for key in self.rest:
-            yield Skipped(name=key, reason="only in the adapter")
+        """Yield what is not read."""
+        for key, reason in self.rest.items():
+            yield Skipped(name=key, reason=reason)
 
 
 def sort_keys(keys: Collection[str], base: Collection[str] | None, *, factored: bool) -> Keys:
@@ -73,26 +75,31 @@ def sort_keys(keys: Collection[str], base: Collection[str] | None, *, factored: 
 
 def _factored(own: dict[str, str], find: Find) -> Keys:
     targets: dict[str, Target] = {}
-    whole, rest = {}, []
+    whole: dict[str, str] = {}
+    rest: dict[str, str] = {}
     for key, name in own.items():
+        if INSIDE_ATTENTION in key:
+            rest[key] = "peft 0.21 applies factors inside nn.MultiheadAttention twice: merge them and give the model"
+            continue
         if not (found := FACTOR.match(name)):
             if known := find(name):
                 whole[known] = key
             else:
-                rest.append(key)
+                rest[key] = ONLY
             continue
         module = found["module"]
         if not (weight := _first(find, (module + ending for ending in WEIGHTS))):
-            rest.append(key)
+            rest[key] = ONLY
             continue
         blank = Target(module=module, name=weight, bias=find(f"{module}.bias"), embedding=bool(found["embedding"]))
         targets.setdefault(module, blank).parts["bias" if found["leaf"] == "bias" else found["part"]] = key
-    return Keys(targets=tuple(targets.values()), whole=whole, rest=tuple(rest))
+    return Keys(targets=tuple(targets.values()), whole=whole, rest=rest)
 
 
 def _modular(own: dict[str, str], find: Find) -> Keys:
     targets: dict[str, Target] = {}
-    whole, rest = {}, []
+    whole: dict[str, str] = {}
+    rest: dict[str, str] = {}
     for key, name in own.items():
         if known := find(name):
             whole[known] = key
@@ -101,10 +108,10 @@ def _modular(own: dict[str, str], find: Find) -> Keys:
             blank = Target(module=module, name=weight, bias=find(f"{module}.bias"), embedding="lora_embedding_" in name)
             targets.setdefault(module, blank).parts[name.removeprefix(f"{module}.")] = key
         else:
-            rest.append(key)
+            rest[key] = ONLY
     shared = tuple(key for key in rest if not key.startswith(PREFIX) and key.count(".") == 1)
-    rest = [key for key in rest if key not in shared]
-    return Keys(targets=tuple(targets.values()), whole=whole, rest=tuple(rest), shared=shared)
+    rest = {key: reason for key, reason in rest.items() if key not in shared}
+    return Keys(targets=tuple(targets.values()), whole=whole, rest=rest, shared=shared)
 
 
 def _modules(name: str) -> tuple[str, ...]:

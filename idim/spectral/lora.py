@@ -27,7 +27,7 @@ from idim.spectral.delta import Factors
 BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")  # the base is not what the adapter was trained on
 VARIANTS = (
     "use_qalora", "use_bdlora", "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config",
-    "layer_replication",
+    "layer_replication", "target_parameters",
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from idim.spectral.tensors import Safetensors
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 INTEGERS = [torch.int64, torch.int32, torch.uint8, torch.bool]
-QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120)
 
 
 def content(*, seed: int = 0) -> dict[str, torch.Tensor]:
