@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from idim import projections
     from idim.dimension.measure import measure
     from idim.dimension.result import DimensionResult
+    from idim.spectral.report import SpectrumReport
+    from idim.spectral.spectrum import spectrum
     from idim.subspace import Subspace
 
-__all__ = ["DimensionResult", "Subspace", "__version__", "measure", "projections"]
+__all__ = ["DimensionResult", "SpectrumReport", "Subspace", "__version__", "measure", "projections", "spectrum"]
 
 _HOMES = {
     "DimensionResult": "idim.dimension.result",
+    "SpectrumReport": "idim.spectral.report",
     "Subspace": "idim.subspace",
     "measure": "idim.dimension.measure",
+    "spectrum": "idim.spectral.spectrum",
 }
 
 

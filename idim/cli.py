@@ -1,6 +1,6 @@
 """The command line: thin. Parses with tyro, prints one line for what cannot be served, exits.
 
-Status: 0 done; 2 the request cannot be served; 130 interrupted, finished runs kept. torch is
+Status: 0 done; 2 the request cannot be served; 130 interrupted, what is finished kept. torch is
 imported only when there is work, so that ``--help`` answers at once.
 """
 
@@ -20,6 +20,7 @@ import tyro
 
 from idim.dimension.request import MeasureRequest
 from idim.errors import RequestError
+from idim.spectral.request import SpectrumRequest
 
 BAD_REQUEST, INTERRUPTED = 2, 130
 
@@ -39,7 +40,12 @@ class StatusRequest:
     """Folder of a store."""
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"measure": MeasureRequest, "status": StatusRequest}
+Request = MeasureRequest | SpectrumRequest | StatusRequest
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "measure": MeasureRequest,
+    "spectrum": SpectrumRequest,
+    "status": StatusRequest,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,11 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"idim: the disk must stay readable and writable; received: {error}", file=sys.stderr)
         sys.exit(BAD_REQUEST)
     except KeyboardInterrupt:
-        print("idim: interrupted; finished runs are kept, the same command goes on from them", file=sys.stderr)
+        print("idim: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
-def _parse(arguments: list[str]) -> MeasureRequest | StatusRequest:
+def _parse(arguments: list[str]) -> Request:
     """Parse with tyro, folding its framed complaint into one line."""
     complaint = io.StringIO()
     try:
@@ -93,9 +99,11 @@ def _one_line(framed: str) -> str:
     return text.strip()
 
 
-def _serve(request: MeasureRequest | StatusRequest) -> int:
+def _serve(request: Request) -> int:
     if isinstance(request, StatusRequest):
         return _status(request)
+    if isinstance(request, SpectrumRequest):
+        return _spectrum(request)
     return _measure(request)
 
 
@@ -108,6 +116,17 @@ def _measure(request: MeasureRequest) -> int:
     if not request.quiet:
         print(result)
         print(f"\nwrote {folder / 'report.json'} and {folder / 'curve.png'}")
+    return 0
+
+
+def _spectrum(request: SpectrumRequest) -> int:
+    from idim.spectral.spectrum import run_spectrum
+
+    report = run_spectrum(request)
+    folder = report.save(request.folder)
+    if not request.quiet:
+        print(report)
+        print(f"\nwrote report.json, matrices.parquet and spectrum.png in {folder}")
     return 0
 
 
