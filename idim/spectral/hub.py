@@ -34,9 +34,9 @@ def fetch(name: str, *, pickle: bool = False) -> Path:
             repository, revision=revision or None, allow_patterns=patterns, ignore_patterns=["*/*"]
         )
     except Exception as error:  # the hub's client raises its own, the network's and the disk's
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
         raise RequestError(
-            f"a model must be a folder, a file or a name that the hub gives; received {name!r}, which is no path here, "
-            f"and from the hub: {type(error).__name__}: {reason}; pass a folder"
+            f"a model must be a file, a folder or a name that the hub gives; received {name!r}: no such path here, and "
+            f"from the hub {reason}: pass a folder"
         ) from error
     return Path(folder)

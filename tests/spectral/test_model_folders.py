@@ -214,7 +214,7 @@ def test_without_a_connection_one_line_says_to_pass_a_folder(monkeypatch):
         raise OSError("no\nconnection")
 
     monkeypatch.setattr(hub, "snapshot_download", offline)
-    with pytest.raises(RequestError, match=r"'org/name', which is no path here, .*no connection; pass a folder"):
+    with pytest.raises(RequestError, match=r"'org/name': no such path here, .*no connection: pass a folder"):
         open_pairs("org/name", "org/name")
 
 
