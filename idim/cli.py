@@ -126,7 +126,7 @@ def _spectrum(request: SpectrumRequest) -> int:
     folder = report.save(request.folder)
     if not request.quiet:
         print(report)
-        print(f"\nwrote report.json, matrices.parquet and spectrum.png in {folder}")
+        print(f"\nwrote report.json, matrices.parquet and the pictures in {folder}")
     return 0
 
 

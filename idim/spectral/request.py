@@ -48,12 +48,12 @@ class SpectrumRequest:
     """No progress bar and no table: only the files."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.false_positive_rate <= 0.5:
-            raise RequestError(f"false_positive_rate must be in (0, 0.5]; received {self.false_positive_rate}")
+        if not 0 < self.false_positive_rate < 0.5:
+            raise RequestError(f"false_positive_rate must be in (0, 0.5); received {self.false_positive_rate}")
         if not 0 <= self.seed < SEEDS:
             raise RequestError(f"seed must be from 0 to 2^63 - 1; received {self.seed}")
         if not all(self.patterns):
-            raise RequestError(f"include must be patterns such as '*.query.*,*.key.*'; received {self.include!r}")
+            raise RequestError(f"include must be name patterns such as '*.query.*'; received {self.include!r}")
         if self.directions is not None and self.against is None:
             raise RequestError(f"directions are compared with --against; received {self.directions} without it")
         if not 1 <= self.compared <= MOST_DIRECTIONS:

@@ -15,7 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-import idim.spectral.spectrum  # noqa: F401  the import that is shared
+import matplotlib.backends.backend_agg  # noqa: F401  what the children would each import again
+import pandas  # noqa: F401
+
+import idim.spectral.spectrum  # noqa: F401
 from idim.cli import main
 
 

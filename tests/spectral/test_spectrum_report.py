@@ -159,7 +159,7 @@ def test_a_changed_model_is_judged_anew(tmp_path: Path) -> None:
 def test_comparison_is_part_of_the_report_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, after = pair(tmp_path)
     out = tmp_path / "out"
-    found = spectrum(base, after, against=after, directions=2, out=out, quiet=True)
+    found = spectrum(base, after, against=after, directions=2, include="*.query.*", out=out, quiet=True)
     assert found.comparison is not None
     assert found.comparison.summary.cosine == pytest.approx(1)
     found.save(out)
@@ -167,7 +167,7 @@ def test_comparison_is_part_of_the_report_and_resumes(tmp_path: Path, monkeypatc
     assert SpectrumReport.load(out) == found
     assert "cosine" in str(found)
     monkeypatch.setattr("idim.spectral.versus.compare_pair", lambda *_, **__: pytest.fail("compared again"))
-    assert spectrum(base, after, against=after, directions=2, out=out, quiet=True) == found
+    assert spectrum(base, after, against=after, directions=2, include="*.query.*", out=out, quiet=True) == found
 
 
 def test_names_at_the_top() -> None:
