@@ -60,7 +60,7 @@ class Origin:
 
 def knows(name: str) -> bool:
     """Whether a name is that of a language model: a package's, a folder, or OWNER/NAME."""
-    place = name.rpartition("@")[0] or name
+    place, _ = parted(name)
     return name.partition(":")[0] in PACKAGES or os.path.isdir(place) or HUB_NAME.fullmatch(place) is not None
 
 
@@ -104,12 +104,17 @@ def parted(name: str) -> tuple[str, str]:
 
 
 def file_digest(file: Path) -> str:
-    """Return the BLAKE2b of a file: 16 hex digits."""
+    """Return the BLAKE2b of a file, 16 hex digits; computed again only when its size or time of change differ."""
+    status = file.stat()
+    return _digest(file.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(file: Path, _size: int, _changed: int) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
-@functools.cache
 def folder_digest(folder: Path) -> str:
     """Return the hash of the weights, the configuration and the tokenizer of a folder: 12 hex digits.
 
@@ -117,8 +122,8 @@ def folder_digest(folder: Path) -> str:
         RequestError: when it holds no configuration or no safetensors.
     """
     files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".txt", ".model"))
-    for needed, what in (("config.json", "config.json"), (".safetensors", "weights as .safetensors")):
-        if not any(p.name.endswith(needed) for p in files):
+    for needed, what in (("config.json", "config.json"), ("*.safetensors", "weights as .safetensors")):
+        if not any(p.match(needed) for p in files):
             raise RequestError(
                 f"a model's folder must hold {what}; "
                 f"received {folder} with {', '.join(p.name for p in files) or 'none'}"

@@ -94,7 +94,7 @@ def build(
     net = ResNet(_depth(name.partition(":")[0]), outputs)
     _draw(net, generator)
     if file is not None:
-        _fill(net, name, file)
+        _fill(net, name.partition(":")[0], file)
     return net
 
 
@@ -110,6 +110,7 @@ def pin(name: str) -> str:
         RequestError: when that file is missing, or has changed since the name got its hash.
     """
     kind, _, place = name.partition(":")
+    _depth(kind)
     if not place:
         return name
     place, wanted = parted(place)
