@@ -137,6 +137,7 @@ def _row(point: GrowthPoint, name: str, group: Group) -> dict[str, Any]:
         "verdict": group.verdict,
         "rank": group.rank,
         "full": group.full,
+        "matrices": group.matrices,
         "norm": group.norm,
         "relative": group.relative,
         "noise_share": group.noise_share,

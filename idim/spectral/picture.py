@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = (9.6, 7.2)
-GROWTH_SIZE = (9.6, 3.4)
+GROWTH_SIZE = (10.6, 3.2)
 COMPARISON_SIZE = (9.6, 4.2)
 COLOURS = (
     plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, "#6b46c1", "#0f766e", "#b7791f", "#97266d", plots.GREY, "#1a202c",
@@ -110,38 +110,39 @@ def energy(
 def heat_map(ax: Axes, reports: Sequence[MatrixReport], modules: Mapping[str, Module]) -> Axes:
     """Draw the mean effective rank over min(m, n) of each kind at each depth; depth "–" is outside blocks.
 
-    Matrices with fewer than ``SMALL`` rows or columns have written numbers and do not set the scale of the colours.
+    Matrices with fewer than ``SMALL`` rows or columns have their number and no colour.
     """
     ax.set_title("effective rank / min(m, n)")
     ax.grid(visible=False)
     known = [r for r in reports if effective_share(r) is not None]
     if not known:
         return _nothing(ax)
-    places: dict[tuple[str, int | None], list[MatrixReport]] = {}
-    for report in known:
-        places.setdefault((modules[report.name].kind, modules[report.name].depth), []).append(report)
-    kinds = list(colours_of({kind for kind, _ in places}))
-    depths = sorted({depth for _, depth in places}, key=lambda depth: -1 if depth is None else depth)
-    cells = np.full((len(kinds), len(depths)), np.nan)
-    for (kind, depth), members in places.items():
-        cells[kinds.index(kind), depths.index(depth)] = fmean(effective_share(r) or 0.0 for r in members)
-    top = max([effective_share(r) or 0.0 for r in known if min(r.matrix) >= SMALL] or [1.0])
-    image = ax.imshow(cells, aspect="auto", cmap="viridis", vmin=0, vmax=top)
+    kinds = list(colours_of({modules[r.name].kind for r in known}))
+    depths = sorted({modules[r.name].depth for r in known}, key=lambda depth: -1 if depth is None else depth)
+    cells, large = (
+        _means(members, modules, kinds, depths) for members in (known, [r for r in known if min(r.matrix) >= SMALL])
+    )
+    top = 1.0 if np.isnan(large).all() else float(np.nanmax(large))
+    image = ax.imshow(large, aspect="auto", cmap="viridis", vmin=0, vmax=top)
     ax.set_yticks(range(len(kinds)), kinds)
     ax.set_xticks(range(len(depths)), ["–" if depth is None else str(depth) for depth in depths])
     ax.set_xlabel("depth")
     if len(depths) <= WRITTEN:
-        _write(ax, cells, middle=0.6 * top)
+        _write(ax, cells, dark=large < 0.6 * top)
     ax.figure.colorbar(image, ax=ax, pad=0.01)
     return ax
 
 
 def draw_growth(figure: Figure, frame: pd.DataFrame) -> Figure:
-    """Draw rank, effective rank and relative change against the step, one line a kind of module, on a figure."""
+    """Draw rank, effective rank and relative change against the step, one line a kind of module, on a figure.
+
+    Kinds whose matrices have fewer than ``SMALL`` rows or columns are left out: they are near full at once.
+    """
     axes = figure.subplots(1, 3)
-    colours = colours_of(set(frame["group"])) | {"all": "black"}
+    large = frame[frame["full"] >= SMALL * frame["matrices"]]
+    colours = colours_of(set(large["group"])) | {"all": "black"}
     panels = (
-        ("rank", "rank / largest rank"),
+        ("rank", "rank / min(m, n)"),
         ("effective_share", "effective rank / min(m, n)"),
         ("relative", "‖Δ‖ / ‖W‖"),
     )
@@ -149,11 +150,11 @@ def draw_growth(figure: Figure, frame: pd.DataFrame) -> Figure:
         ax.set_title(title)
         ax.set_xlabel("step")
         for group, colour in colours.items():
-            rows = frame[frame["group"] == group]
+            rows = large[large["group"] == group]
             heights = rows[column].astype(float) / (rows["full"] if column == "rank" else 1)
             ax.plot(rows["step"], heights, "o-", ms=3, color=colour, lw=2.0 if group == "all" else 1.1, label=group)
         ax.set_ylim(0, None)
-    axes[1].legend(fontsize=7.5, ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     return figure
 
 
@@ -180,10 +181,24 @@ def _band(ax: Axes, edges: Sequence[tuple[float, MatrixReport]], colour: str, la
     ax.axhline(median(inside), color=colour, lw=1.1, ls="--", label=label)
 
 
-def _write(ax: Axes, cells: Values, *, middle: float) -> None:
+def _means(
+    reports: Sequence[MatrixReport], modules: Mapping[str, Module], kinds: Sequence[str], depths: Sequence[int | None]
+) -> Values:
+    """Return the mean effective share by kind and depth, NaN where there is no matrix."""
+    cells: dict[tuple[int, int], list[float]] = {}
+    for report in reports:
+        place = kinds.index(modules[report.name].kind), depths.index(modules[report.name].depth)
+        cells.setdefault(place, []).append(effective_share(report) or 0.0)
+    means = np.full((len(kinds), len(depths)), np.nan)
+    for place, shares in cells.items():
+        means[place] = fmean(shares)
+    return means
+
+
+def _write(ax: Axes, cells: Values, *, dark: NDArray[np.bool_]) -> None:
     for (i, j), value in np.ndenumerate(cells):
         if not np.isnan(value):
-            colour = "black" if value > middle else "white"
+            colour = "white" if dark[i, j] else "black"
             ax.text(j, i, f"{value:.2f}".removeprefix("0"), ha="center", va="center", fontsize=8, color=colour)
 
 

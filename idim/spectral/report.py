@@ -104,7 +104,12 @@ class SpectrumReport:
 
     def plot(self, figure: Figure) -> Figure:
         """Draw singular values, energy curves and the heat map of effective rank on ``figure``."""
-        return picture.draw(figure, self.matrices, self.modules, title=f"{self.base} → {self.tuned}")
+        return picture.draw(
+            figure,
+            self.matrices,
+            self.modules,
+            title=f"{table.clipped(self.base, 50)} → {table.clipped(self.tuned, 50)}",
+        )
 
     def _png(self) -> bytes:
         with plots.canvas(figsize=picture.SIZE) as figure:

@@ -173,7 +173,7 @@ def _verdict(reports: Sequence[MatrixReport], energy: float) -> tuple[Verdict, s
         return "unchanged", f"no weight of {len(reports)} matrices changed"
     shares = {v: math.fsum(r.norm**2 for r in reports if r.verdict == v) / energy for v in VERDICTS}
     leader = max(VERDICTS, key=shares.__getitem__)
-    parts = ", ".join(f"{share:.0%} {verdict}" for verdict, share in shares.items() if share)
+    parts = ", ".join(f"{share:.0%} {verdict}" for verdict, share in shares.items() if share >= 0.005)
     if shares[leader] >= DECISIVE:
         return leader, f"of the energy of the change, {parts}"
     return "undetermined", f"no verdict holds {DECISIVE:.0%} of the energy of the change: {parts}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import textwrap
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from idim.spectral.report import SpectrumReport
 
 COLUMNS = 80
+INDENT = 12  # of the values in the head
 HEADS = ("module", "n", "low", "full", "same", "?", "change", "noise", "rank", "eff.", "90 %", "99 %", "of")
 MARKS = ("low-rank", "full-rank", "unchanged", "undetermined")
 LEGEND = (
@@ -23,13 +25,22 @@ SHOWN = 3  # of what was skipped
 
 def text(report: SpectrumReport) -> str:
     """Return the report as a table of at most 80 columns."""
-    head = [f"{name:>10}  {value}" for name, value in summary(report)]
+    head = [line for name, value in summary(report) for line in _wrapped(name, value)]
     cells = [HEADS, *rows(report)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEADS))]
     lines = [_line(row, widths) for row in cells]
     rule = " ".join("-" * width for width in widths)
     tail = [] if report.comparison is None else ["", *str(report.comparison).splitlines()]
     return "\n".join(line[:COLUMNS] for line in [*head, "", lines[0], rule, *lines[1:], "", *LEGEND, *tail])
+
+
+def clipped(place: str, width: int) -> str:
+    """Return the end of a long path, where its names differ.
+
+    >>> clipped("/data/runs/0042/tuned.safetensors", 24)
+    '…/0042/tuned.safetensors'
+    """
+    return place if len(place) <= width else "…" + place[1 - width :]
 
 
 def html(report: SpectrumReport, *, picture: bytes) -> str:
@@ -51,8 +62,8 @@ def summary(report: SpectrumReport) -> list[tuple[str, str]]:
     """Return the report's head as (field, value) pairs."""
     whole = report.summary.whole
     pairs = [
-        ("base", report.base),
-        ("tuned", report.tuned),
+        ("base", clipped(report.base, COLUMNS - INDENT)),
+        ("tuned", clipped(report.tuned, COLUMNS - INDENT)),
         ("verdict", f"{whole.verdict}: {whole.why}"),
         ("matrices", f"{whole.matrices} of {whole.parameters:,} weights; {len(report.vectors)} vectors"),
         ("change", _change(whole)),
@@ -75,7 +86,7 @@ def _cells(name: str, group: Group) -> tuple[str, ...]:
     counts = [str(group.verdicts.get(verdict, "")) for verdict in MARKS]
     median = group.median
     sizes = ["", "", ""] if median is None else [
-        _short(median.effective_rank), _short(median.energy_rank_90), _short(median.energy_rank_99)
+        _short(median.effective_rank), f"{median.energy_rank_90:,.0f}", f"{median.energy_rank_99:,.0f}"
     ]  # fmt: skip
     rank = "?" if group.rank is None else f"{group.rank:,}"
     return (name, str(group.matrices), *counts, _small(group.relative), _small(group.noise_share), rank, *sizes,
@@ -94,6 +105,12 @@ def _small(value: float | None) -> str:
 
 def _short(value: float) -> str:
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def _wrapped(name: str, value: str) -> list[str]:
+    """Return a field of the head on as many lines as it needs."""
+    lines = textwrap.wrap(value, COLUMNS - INDENT) or [""]
+    return [f"{word:>{INDENT - 2}}  {line}" for word, line in zip([name, *[""] * len(lines)], lines, strict=False)]
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:
