@@ -19,6 +19,7 @@ from idim.spectral.shapes import View, views
 from idim.spectral.sources import Entry, Skipped, Source
 
 LEAST_VOCABULARY = 256  # rows; fewer are classes, whose rows need not be the same classes in both models
+CHUNK = 1 << 16
 MOST_GROWTH = 0.1  # a vocabulary grows by tokens or to a round number; another one has another size altogether
 
 
@@ -103,14 +104,19 @@ def require_finite(tensor: Tensor, name: str, place: str) -> Tensor:
     Raises:
         RequestError: with the name of the tensor, the model, and how many of its entries are not finite.
     """
-    wide = tensor if tensor.dtype in (torch.float64, torch.float32) or tensor.element_size() == 2 else tensor.float()
-    if torch.isfinite(wide.sum(dtype=torch.float32)):  # a finite sum tells; any other may have overflowed
+    parts = (tensor,) if tensor.element_size() > 1 else torch.split(tensor.reshape(-1), CHUNK)  # fp8 has no order
+    if all(_finite(part) for part in parts):
         return tensor
-    if bad := int((~torch.isfinite(wide)).sum()):
-        raise RequestError(
-            f"every number must be finite; received {bad} NaN or infinite of {tensor.numel()} in {name!r} of {place}"
-        )
-    return tensor
+    bad = int(sum((~torch.isfinite(part.float())).sum() for part in torch.split(tensor.reshape(-1), CHUNK)))
+    raise RequestError(
+        f"every number must be finite; received {bad} NaN or infinite of {tensor.numel()} in {name!r} of {place}"
+    )
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Say whether the extremes are finite: NaN is one, where there is any; the fastest of torch's ways by far."""
+    low, high = torch.aminmax(tensor if tensor.element_size() > 1 else tensor.float())
+    return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
 def unusable(name: str, source: Source) -> str:
