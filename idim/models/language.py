@@ -48,7 +48,7 @@ class TextModel(nn.Module):
         numbers, mask = tokens[..., 0], tokens[..., 0] != PADDING
         types = {"token_type_ids": tokens[..., 1].clamp(min=0)} if self.typed else {}
         hidden = self.body(input_ids=numbers.clamp(min=0), attention_mask=mask.long(), **types).last_hidden_state
-        answer: Tensor = self.head(self._pooled(hidden.float(), mask))
+        answer: Tensor = self.head(self._pooled(hidden.to(self.head.weight.dtype), mask))
         return answer
 
     def _pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:

