@@ -56,7 +56,7 @@ def _columns(names: list[str], options: dict[str, str]) -> tables.Columns:
 @functools.lru_cache(maxsize=2)
 def _splits(place: str) -> dict[str, Any]:
     try:
-        import datasets  # type: ignore[import-untyped]
+        import datasets
     except ImportError as error:
         raise RequestError(
             f"task 'hf:{place}' needs the package datasets, which is not installed: pip install 'idim-toolkit[hf]'"
