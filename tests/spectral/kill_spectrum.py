@@ -8,6 +8,7 @@ many starts were killed before their end.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -39,15 +40,18 @@ def lines(out: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in out.glob("finished/*.jsonl"))
 
 
-def kill_at_random(child: int, out: Path, more: int, rng: random.Random) -> bool:
-    """Kill a child once it has finished ``more`` tensors more, and a moment; say whether it still ran."""
-    goal, deadline = lines(out) + more, time.monotonic() + 60
+def kill_at_random(child: int, out: Path, rng: random.Random) -> bool:
+    """Kill a child some tensors or some time later, whichever is first; say whether it still ran."""
+    goal, deadline = lines(out) + rng.randint(0, 6), time.monotonic() + rng.uniform(0.2, 3)
     while lines(out) < goal and time.monotonic() < deadline:
         if os.waitpid(child, os.WNOHANG)[0]:
             return False
     time.sleep(rng.uniform(0, 0.02))
     os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    if (report := out / "report.json").exists():
+        json.loads(report.read_text())  # whole or absent
+    return killed
 
 
 def finish(command: list[str]) -> None:
@@ -63,7 +67,7 @@ def program(base: str, tuned: str, whole: str, broken: str, kills: str, seed: st
     command = ["spectrum", base, tuned, "--quiet", "--out"]
     finish([*command, whole])
     starts = range(int(kills))
-    killed = sum(kill_at_random(start([*command, broken]), Path(broken), rng.randint(0, 6), rng) for _ in starts)
+    killed = sum(kill_at_random(start([*command, broken]), Path(broken), rng) for _ in starts)
     finish([*command, broken])
     print(killed)
 
