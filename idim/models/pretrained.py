@@ -35,6 +35,7 @@ from idim.models.origin import INSTALL, PACKAGES, Origin, folder_digest, knows, 
 
 __all__ = ["PACKAGES", "build", "encode", "knows", "pin"]
 
+LONGEST = 1 << 16  # tokens, where neither model nor tokenizer has a limit
 DROPOUTS = re.compile("dropout|pdrop")
 
 
@@ -71,6 +72,8 @@ def build(name: str, *, outputs: int, seed: int, scratch: bool, dropout: bool) -
 def encode(name: str, first: tuple[str, ...], second: tuple[str, ...] | None, length: int) -> torch.Tensor:
     """Return texts as tokens [n, longest, 2] (:mod:`idim.models.language`), cut after ``length``.
 
+    Length 0 cuts where the model must.
+
     Raises:
         RequestError: when the tokenizer cannot be had or does not fit the model.
     """
@@ -80,7 +83,7 @@ def encode(name: str, first: tuple[str, ...], second: tuple[str, ...] | None, le
         raise RequestError(
             f"the tokenizer of {name!r} must fit its model of {config.vocab_size} tokens; received {len(tokenizer)}"
         )
-    most = min(length, tokenizer.model_max_length, getattr(config, "max_position_embeddings", length))
+    most = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", LONGEST), length or LONGEST)
     pairs = None if second is None else list(second)
     rows = tokenizer(list(first), pairs, truncation=True, max_length=most, return_attention_mask=False)
     numbers = rows["input_ids"]

@@ -91,11 +91,20 @@ def attempt(spec: RunSpec, data: Path | None, keep: Keep | None = None) -> Outco
     try:
         return Outcome(spec=spec, result=train(spec, task, weights=weights_folder(data), keep=keep))
     except Exception as error:
-        return Outcome(spec=spec, message=_line(error), passing=_lacks_memory(error))
+        if _lacks_memory(error):
+            return Outcome(spec=spec, message=f"{_line(error)} ({_sizes(spec)})", passing=True)
+        return Outcome(spec=spec, message=_line(error))
 
 
 def _lacks_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _sizes(spec: RunSpec) -> str:
+    recipe = spec.recipe
+    texts = f" of texts cut at {recipe.length} tokens" if recipe.length else ""
+    parts = f" in {recipe.accumulate} parts" if recipe.accumulate > 1 else ""
+    return f"batch of {recipe.batch_size or 'all'} rows{texts}{parts}: lower --batch or --length, or raise --accumulate"
 
 
 def _line(error: Exception) -> str:

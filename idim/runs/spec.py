@@ -96,11 +96,12 @@ class RunSpec:
     def key(self) -> str:
         """SHA-256 of the canonical content and RUN_VERSION: 64 hex digits.
 
-        Where an idx folder lies is left out: the fingerprint names its content.
+        Where an idx folder or a table lies is left out: the fingerprint names its content.
         """
         content = self.to_json() | {"run_version": RUN_VERSION}
-        if self.task.startswith("idx:"):
-            content["task"] = "idx"
+        kind = self.task.partition(":")[0]
+        if kind in ("idx", "csv"):
+            content["task"] = kind
         return hashlib.sha256(canonical(content).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:

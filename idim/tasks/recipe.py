@@ -41,7 +41,7 @@ class Recipe:
         train_on: ``train+selection`` gives the selection rows back to training.
         accumulate: parts of a batch that go through the network one after another.
         warmup: share of the steps over which the learning rate rises linearly from zero.
-        length: tokens after which a text is cut; 0 is for tasks without texts.
+        length: tokens after which a text is cut; 0: where the network must.
         bucketed: batches hold rows of similar length, from a shuffled pool of 32 batches.
         dropout: the dropout rates of a pretrained network's configuration; else none.
 

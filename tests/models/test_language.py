@@ -47,6 +47,7 @@ def test_texts_are_cut_at_the_length_asked_for_and_at_the_models_own(bert: Path)
     long = ("good " * 100,)
     assert models.encode(str(bert), long, None, 7).shape == (1, 7, 2)
     assert models.encode(str(bert), long, None, 1000).shape == (1, 32, 2)
+    assert models.encode(str(bert), long, None, 0).shape == (1, 32, 2)
 
 
 @pytest.mark.parametrize("which", ["bert", "llama"])

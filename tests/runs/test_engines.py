@@ -212,6 +212,6 @@ def test_a_failure_of_the_machine_is_told_now_and_tried_again_later(
             patch.setattr("idim.runs.engine.train", no_memory)
             outcome = engine.map([spec])[spec.key]
         assert outcome.failed
-        assert "no room for theta" in outcome.message
+        assert "no room for theta (batch of all rows: lower --batch" in outcome.message
         assert store.rows() == []
         assert not engine.map([spec])[spec.key].failed

@@ -78,9 +78,10 @@ def test_numbers_of_any_kind_give_one_key() -> None:
     assert one.key == same.key
 
 
-def test_where_an_idx_folder_lies_is_not_in_the_key() -> None:
-    here, there = (dataclasses.replace(BASE, task=f"idx:{folder}") for folder in ("here", "there"))
-    assert here.key == there.key
+def test_where_data_lie_is_not_in_the_key() -> None:
+    for kind in ("idx", "csv"):
+        here, there = (dataclasses.replace(BASE, task=f"{kind}:{folder}") for folder in ("here", "there"))
+        assert here.key == there.key
     assert here.key != dataclasses.replace(here, fingerprint="other").key
 
 
