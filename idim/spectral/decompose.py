@@ -77,13 +77,13 @@ def gram_error(m: int, n: int, energy: float) -> float:
 
 
 def eigenvalues(gram: Floats) -> Floats:
-    """Return the eigenvalues of a Gram matrix given by its lower triangle, descending; the last may be below zero."""
+    """Return the eigenvalues of a Gram matrix, descending; the last may be below zero."""
     ascending = scipy.linalg.eigvalsh(gram, lower=True, check_finite=False)
     return np.asarray(ascending[::-1], dtype=np.float64)
 
 
 def leading_vectors(gram: Floats, k: int) -> Floats:
-    """Return the k leading eigenvectors of a Gram matrix given by its lower triangle, in columns, the first first."""
+    """Return the k leading eigenvectors of a Gram matrix, in columns, the first first."""
     n = len(gram)
     _, vectors = scipy.linalg.eigh(gram, lower=True, subset_by_index=[n - k, n - 1], check_finite=False)
     found: Floats = vectors[:, ::-1]

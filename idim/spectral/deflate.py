@@ -95,9 +95,10 @@ def resolve(found: Scan, base: Tensor, tuned: Tensor, *, edge: float, energy: fl
 
 def _deflated(base: Tensor, tuned: Tensor, vectors: Floats) -> tuple[Floats, float]:
     """Return the Gram matrix and the energy of the change without the directions ``vectors`` [n, r]."""
-    gram = np.zeros((len(vectors), len(vectors)), order="F")
+    gram = None
     for _, block in differences(upright(base), upright(tuned)):
-        add_gram(gram, np.ascontiguousarray(block - (block @ vectors) @ vectors.T))
+        gram = add_gram(gram, block - (block @ vectors) @ vectors.T)
+    assert gram is not None
     return gram, float(np.trace(gram))
 
 

@@ -5,7 +5,7 @@ move too little do not move, and a change of rank one turns into a matrix of ful
 which stands above independent noise. So changes of rank r are drawn, rounded, and decomposed like the real one.
 
 A draw resembles the real change in all that decides about its rounding: from the singular vectors of its r leading
-directions, rows are drawn with replacement and each entry is multiplied by :math:`1 + g/4` with normal g, so that the
+directions, rows are drawn with replacement and each entry is multiplied by :math:`1 + g/10` with normal g, so that the
 new entries are spread like the old ones but fall elsewhere between the grid's numbers; the singular values are those
 of the change, freed of noise (:func:`idim.spectral.random_matrices.unshrunk`) and scaled until the drawn change,
 rounded, shows with the energy that the real one has. It is added to the real base.
@@ -29,15 +29,14 @@ from idim.spectral.decompose import eigenvalues, leading_vectors
 from idim.spectral.deflate import Resolved
 from idim.spectral.noise import Rounding
 from idim.spectral.random_matrices import unshrunk
-from idim.spectral.scan import Scan, add_gram, upright
+from idim.spectral.scan import Scan, add_gram, block_rows, upright
 
 Floats = NDArray[np.float64]
 
 DRAWS = 3
 SLACK = 0.05
 ENERGY_SLACK = 0.1
-JITTER = 0.25
-BLOCK_ENTRIES = 2**20
+JITTER = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,18 +132,18 @@ class Rerounding:
         left = _resampled(self.left, self.rows, rank, generator)
         right = _resampled(self.right, self.columns, rank, generator)
         up, down = _with_sizes(left, right, factor * self.sizes[:rank])
-        gram = np.zeros((len(right), len(right)), order="F")
-        step = max(1, BLOCK_ENTRIES // len(right))
+        gram, step = None, block_rows(len(right))
         for start in range(0, len(left), step):
             before = self.base[start : start + step].double()
             moved = before + torch.from_numpy(up[start : start + step] @ down)
-            add_gram(gram, np.ascontiguousarray(self.found.tuned_grid.round(moved).sub_(before).numpy()))
+            gram = add_gram(gram, self.found.tuned_grid.round(moved).sub_(before).numpy())
+        assert gram is not None
         return eigenvalues(gram)
 
 
 def _times(base: Tensor, tuned: Tensor, vectors: Floats) -> Floats:
     """Return the change times ``vectors`` [n, r]."""
-    step = max(1, BLOCK_ENTRIES // len(vectors))
+    step = block_rows(len(vectors))
     blocks = [slice(start, start + step) for start in range(0, len(base), step)]
     return np.concatenate([(tuned[b].double() - base[b].double()).numpy() @ vectors for b in blocks])
 

@@ -102,6 +102,9 @@ def loss(spacings: Floats, energy: float) -> Loss:
 
 def _scale(levels: Floats, weights: Floats, energy: float) -> float:
     """Return the s whose rounded entries have the mean square ``energy``, by bisection on a logarithmic scale."""
+    uniform = energy - float(weights @ levels**2) / 12
+    if uniform >= (WIDE * float(levels[-1])) ** 2:
+        return math.sqrt(uniform)
     low, high = math.sqrt(energy) / 1e3, 1e3 * math.sqrt(energy)
     for _ in range(50):
         middle = math.sqrt(low * high)

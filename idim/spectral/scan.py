@@ -2,8 +2,8 @@ r"""One pass over a pair of matrices: everything a judgement needs, in blocks of
 
 The difference of the stored numbers is taken in float64, where it is exact for float32 and narrower formats, and
 never exists as a whole. With the long side first, :math:`\Delta^\top\Delta` is added up block by block by a
-symmetric rank-k update (half the work of a product), beside the sums of squares by row and by column of the change
-and of the grid's spacing. A block is about a million entries; the Gram matrix of the smaller side is the only
+product that uses the symmetry (half the work), beside the sums of squares by row and by column of the change
+and of the grid's spacing. A block is one to four million entries; the Gram matrix of the smaller side is the only
 large array.
 """
 
@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
 from idim.errors import RequestError
@@ -24,8 +23,8 @@ from idim.spectral.grids import Grid, grid_of
 
 Floats = NDArray[np.float64]
 
-BLOCK_ENTRIES = 2**20
-SAMPLE = 2**14
+BLOCK_ENTRIES, WIDE_BLOCK_ENTRIES, WIDE = 2**20, 2**22, 1024
+SAMPLE = 2**12
 LARGEST_GRAM = 8192
 GOLDEN = 0.6180339887498949
 
@@ -64,7 +63,7 @@ class Scan:
 
     Args:
         shape: (long, short).
-        gram: ΔᵀΔ of the short side, its lower triangle, float64; None where that side is above ``LARGEST_GRAM``.
+        gram: ΔᵀΔ of the short side, float64; None where that side is above ``LARGEST_GRAM``.
         change: squares of Δ.
         base_square: ‖base‖²_F.
         unchanged: number of weights that are the base's, rounded to the tuned grid.
@@ -72,7 +71,7 @@ class Scan:
         base_spacing: the same of the base's grid, where it is not within the tuned one's; else None.
         largest_spacing: largest spacing of the tuned grid.
         tuned_grid, base_grid: the grids on which the numbers lie.
-        sample: spacings of the tuned grid at up to 16,384 weights, of rows and columns that have changed.
+        sample: spacings of the tuned grid at up to 4,096 weights, of rows and columns that have changed.
     """
 
     shape: tuple[int, int]
@@ -104,9 +103,14 @@ def upright(matrix: Tensor) -> Tensor:
     return matrix if matrix.shape[0] >= matrix.shape[1] else matrix.t()
 
 
+def block_rows(columns: int) -> int:
+    """Return how many rows a block has: more for wide matrices, where adding up the products would show."""
+    return max(1, (BLOCK_ENTRIES if columns < WIDE else WIDE_BLOCK_ENTRIES) // columns)
+
+
 def blocks(base: Tensor, tuned: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield row blocks of two upright matrices: the rows, the base's block, the tuned block."""
-    step = max(1, BLOCK_ENTRIES // tuned.shape[1])
+    step = block_rows(tuned.shape[1])
     for start in range(0, tuned.shape[0], step):
         rows = slice(start, min(start + step, tuned.shape[0]))
         yield rows, base[rows], tuned[rows]
@@ -124,12 +128,10 @@ def _difference(before: Tensor, after: Tensor) -> Floats:
     return found
 
 
-def add_gram(gram: Floats, block: Floats) -> None:
-    """Add blockᵀ block to the lower triangle of ``gram``, a Fortran array, in place."""
-    if block.flags.c_contiguous:
-        dsyrk(1.0, block.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
-    else:
-        dsyrk(1.0, block, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
+def add_gram(gram: Floats | None, block: Floats) -> Floats:
+    """Return ``gram`` plus blockᵀ block, in place where there is one; numpy sees the symmetry and halves the work."""
+    added: Floats = block.T @ block
+    return added if gram is None else np.add(gram, added, out=gram)
 
 
 def scan(base: Tensor, tuned: Tensor, *, name: str = "the matrix") -> Scan:
@@ -156,7 +158,8 @@ class _Total:
         self.tuned_grid, self.base_grid = grid_of(tuned), grid_of(base)
         self.on_grid = self.base_grid.within(self.tuned_grid)
         self.coarser_base = self.tuned_grid.within(self.base_grid) is False and self.on_grid
-        self.gram = np.zeros((n, n), order="F") if n <= LARGEST_GRAM else None
+        self.gram: Floats | None = None
+        self.small = n <= LARGEST_GRAM
         self.change_rows, self.change_columns = np.zeros(m), np.zeros(n)
         self.spacing_rows, self.spacing_columns = np.zeros(m), np.zeros(n)
         self.moved_rows, self.moved_columns = np.zeros(m), np.zeros(n)
@@ -165,8 +168,8 @@ class _Total:
 
     def add(self, rows: slice, before: Tensor, after: Tensor) -> None:
         difference = _difference(before, after)
-        if self.gram is not None:
-            add_gram(self.gram, difference)
+        if self.small:
+            self.gram = add_gram(self.gram, difference)
         else:
             self.change_columns += np.einsum("ij,ij->j", difference, difference)
         self.change_rows[rows] = np.einsum("ij,ij->i", difference, difference)

@@ -175,7 +175,8 @@ def _from_draws(
     found = f"{sparse}rounding, whose error is {rounding.noise.share:.3g} of the change, depends on it: "
     like = f"its direction {r + 1} is {least.following:.3g} and the energy beyond {least.beyond:.3g} times theirs"
     drawn = f"drawn changes of rank {r}, rounded, look like it ({like})"
-    if least.explains and (fewer is None or fewer.fails) and (not rounding.dithered or left.explained):
+    close = abs(least.beyond - 1) <= MODEL_ERROR
+    if least.explains and (fewer is None or fewer.fails) and (not rounding.dithered or left.explained or close):
         return Decision(verdict="low-rank", rank=r, at_least=r, why=found + drawn)
     why = f"drawn changes of rank {r}, rounded, differ from it ({like})"
     if least.explains:
