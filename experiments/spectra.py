@@ -2,6 +2,7 @@
 
     python -m experiments.spectra train     # what the store and the folder of weights lack
     python -m experiments.spectra judge     # a report for each, into experiments/results/spectra/
+                                            # (pictures and tables of singular values: into the folder of weights)
 
 Networks: all-MiniLM-L6 on three text tasks and ResNet-20 on MNIST, each with two seeds, each tuned in full,
 through a Hadamard subspace of two sizes, and MiniLM with LoRA (:mod:`experiments.lora_twin`). Two nulls
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ CHECKPOINTS = (5, 10, 25, 50, 100)  # of the first task and seed
 FULL_LR, SPEED, HEAD_LR = 1e-4, 1.0, 1e-3  # SPEED / sqrt(d) is the rate in a subspace
 DIMS = (1000, 10_000)
 NULLS = ("noise", "rounded")
+PICTURES = {f"rotten_tomatoes/{arm}-0" for arm in ("full", "lora", "subspace1000", *NULLS)} | {"mnist/full-0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,18 +125,23 @@ def judge(weights: Path) -> None:
     for arm in arms():
         folder = Keep(folder=weights / "runs").path(arm.spec)
         over = folder if arm == arms()[0] else None
-        _report(folder / BASE, folder / TUNED, arm.label, over)
+        _report(folder / BASE, folder / TUNED, arm.label, over, weights)
         if arm.spec.method == "full":
             for name in NULLS:
-                _report(folder / BASE, folder / f"{name}.safetensors", arm.label.replace("full", name))
+                null = folder / f"{name}.safetensors"
+                _report(folder / BASE, null, arm.label.replace("full", name), None, weights)
             if arm.spec.task in TEXTS:
                 base, adapter = Path(origin_of("minilm").place), weights / "lora" / arm.spec.key / "adapter"
-                _report(base, adapter, arm.label.replace("full", "lora"))
+                _report(base, adapter, arm.label.replace("full", "lora"), None, weights)
 
 
-def _report(base: Path, tuned: Path, label: str, over: Path | None = None) -> None:
+def _report(base: Path, tuned: Path, label: str, over: Path | None, weights: Path) -> None:
     report = spectrum(base, tuned, over=over, quiet=True)
-    report.save(RESULTS / label)
+    whole = report.save(weights / "reports" / label)
+    kept = RESULTS / label
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in ("report.json", *(["spectrum.png"] if label in PICTURES else [])):
+        shutil.copyfile(whole / name, kept / name)
     print(f"== {label}\n{report}\n", flush=True)
 
 

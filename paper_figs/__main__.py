@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from paper_figs import budget, kinds, rate
+from paper_figs import budget, kinds, rate, spectra
 
-FIGURES = {"kinds": kinds.draw, "budget": budget.draw, "rate": rate.draw}
+FIGURES = {"kinds": kinds.draw, "budget": budget.draw, "rate": rate.draw, "spectra": spectra.draw}
 
 
 def main() -> None:

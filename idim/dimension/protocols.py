@@ -33,7 +33,7 @@ class Protocol:
 
 
 def protocol_for(request: MeasureRequest, task: Task) -> Protocol:
-    """Return how the runs of this request train; an explicit ``--lr`` wins in subspaces, other options everywhere."""
+    """Return how the runs of this request train; ``--lr`` and ``--reference-lr`` win over a protocol's rates."""
     recipe, rule, full_lr = task.recipe, None, None
     if request.protocol == "li2018":
         rows = len(task.train.targets) + len(task.selection.targets)
@@ -44,6 +44,8 @@ def protocol_for(request: MeasureRequest, task: Task) -> Protocol:
         rule = rates.fixed(full_lr, "L-BFGS with a line search")
     if request.lr != "auto":
         rule = rates.given(*request.learning_rate)
+    if request.reference_lr is not None:
+        full_lr = request.reference_lr
     return Protocol(request.protocol, dataclasses.replace(recipe, **_changes(request)), rule, full_lr)
 
 

@@ -43,6 +43,8 @@ class MeasureRequest:
     """Full trainings behind a relative bar; their spread enters the interval. At least 1."""
     lr: str = "auto"
     """auto: lr(d) = c/sqrt(d), c tuned on the selection split; C/sqrt(d) with a known C; or one rate for every d."""
+    reference_lr: float | None = None
+    """Learning rate of the full trainings behind a relative bar. Default: tuned on the selection split."""
     protocol: Literal["default", "li2018"] = "default"
     """How each run trains: the task's own recipe, or Li et al. 2018 (Adam 1e-3, L2 1e-5, batch 128, 100 epochs)."""
     steps: int | None = None
@@ -91,8 +93,10 @@ class MeasureRequest:
         for name in ("steps", "d_max", "workers", "batch", "length"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
-        if self.head_lr is not None and not 0 < self.head_lr < math.inf:
-            raise RequestError(f"head_lr must be finite and above 0; received {self.head_lr}")
+        for name in ("head_lr", "reference_lr"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 < rate < math.inf:
+                raise RequestError(f"{name} must be finite and above 0; received {rate}")
         if not 0 < self.width < 10:
             raise RequestError(f"width must be between 0 and 10 (a fraction of d_int); received {self.width}")
         if self.lr != "auto" and not 0 < self.learning_rate[0] < math.inf:

@@ -19,6 +19,7 @@ from idim.errors import RequestError
 from idim.files import replace_file
 from idim.runs.spec import RunSpec
 
+READABLE = 0o644
 BASE, TUNED = "base.safetensors", "tuned.safetensors"
 
 
@@ -66,6 +67,7 @@ class Keep:
             raise RequestError(f"the folder {folder} must be writable; received: {error.strerror}") from error
         with replace_file(folder / name) as temporary:
             save_file({key: t.contiguous() for key, t in _once(tensors).items()}, temporary, {"key": spec.key})
+            temporary.chmod(READABLE)  # as other files; safetensors leaves it to its owner alone
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data; ``Keep.from_json`` is the inverse."""

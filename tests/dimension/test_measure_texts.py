@@ -54,6 +54,15 @@ def test_options_reach_the_runs(place: Path, tmp_path: Path) -> None:
     assert row["spec"]["head"] == "frozen"
 
 
+def test_the_rate_of_the_reference_can_be_given(place: Path, tmp_path: Path) -> None:
+    options = {"bar": "above-chance:0.5", "reference_seeds": 2, "reference_lr": 1e-2, "dims": "3"}
+    result = quick(place, tmp_path, **options)
+    assert (result.reference["lr"], result.reference["n"], result.reference["tried"]) == (1e-2, 2, [])
+    assert result.trainings == 3
+    with pytest.raises(RequestError, match="reference_lr must be finite and above 0; received -1"):
+        MeasureRequest(reference_lr=-1)
+
+
 def test_reports_from_before_heads_are_read(place: Path, tmp_path: Path) -> None:
     import json
 

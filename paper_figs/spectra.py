@@ -1,0 +1,69 @@
+"""What rank the change of a network has: full tuning, LoRA, subspaces and nulls, from the stored reports."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from idim import plots
+from paper_figs.common import RESULTS, save
+
+ARMS = {
+    "full": "full",
+    "lora": "LoRA\nr = 8",
+    "subspace1000": "subspace\nd = 1,000",
+    "subspace10000": "subspace\nd = 10,000",
+    "noise": "null:\nnoise",
+    "rounded": "null:\nrounding",
+}
+COLOURS = {"rotten_tomatoes": plots.BLUE, "trec": plots.GREEN, "mrpc": plots.ORANGE, "mnist": plots.RED}
+NAMES = {"mnist": "ResNet-20 on MNIST"}
+MEASURES = {
+    "effective_rank": "effective rank / largest possible",
+    "energy_rank_90": "directions for 90 % of the energy /\nlargest possible",
+}
+SMALLEST = 16  # rows and columns of a matrix that has a rank worth a median
+
+
+def numbers() -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Return, by task, arm and measure, one median over the weight matrices for each seed, as a share of full rank."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for path in sorted((RESULTS / "spectra").glob("*/*/report.json")):
+        task, arm = path.parts[-3], path.parts[-2].rpartition("-")[0]
+        matrices = [m for m in json.loads(path.read_text())["matrices"] if _inner(m)]
+        row = found.setdefault(task, {}).setdefault(arm, {})
+        for measure in MEASURES:
+            shares = [m["measures"][measure] / min(m["matrix"]) for m in matrices if m["measures"][measure] is not None]
+            row.setdefault(measure, []).append(statistics.median(shares))
+    return found
+
+
+def _inner(matrix: dict[str, Any]) -> bool:
+    """Whether a matrix is one of the body's layers: no embedding, no head."""
+    words = matrix["name"].split(".")
+    return "embeddings" not in words and words[0] != "head" and min(matrix["matrix"]) >= SMALLEST
+
+
+def draw() -> None:
+    """Draw a panel a measure: one mark a task and seed, above the names of the arms."""
+    found = numbers()
+    with plots.canvas(figsize=(10, 4)) as fig:
+        for ax, (measure, label) in zip(fig.subplots(1, 2), MEASURES.items(), strict=True):
+            _panel(ax, found, measure, label)
+        fig.axes[0].legend(loc="lower left", fontsize=8)
+        save(fig, "spectra", found)
+
+
+def _panel(ax: Axes, found: dict[str, dict[str, dict[str, list[float]]]], measure: str, label: str) -> None:
+    for shift, (task, colour) in enumerate(COLOURS.items()):
+        for place, arm in enumerate(ARMS):
+            values = found.get(task, {}).get(arm, {}).get(measure, [])
+            x = [place + 0.15 * (shift - 1.5)] * len(values)
+            ax.plot(x, values, "o", color=colour, ms=5, label=NAMES.get(task, task) if not place else None)
+    ax.set_yscale("log")
+    ax.axhline(1, color=plots.GREY, lw=1)
+    ax.set_xticks(range(len(ARMS)), list(ARMS.values()), fontsize=8)
+    ax.set_ylabel(label)
