@@ -12,14 +12,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
 from idim.dimension.request import MeasureRequest
 from idim.errors import RequestError
+from idim.runs.sweeps.request import ExportRequest, StatusRequest, SweepRequest
 from idim.spectral.request import SpectrumRequest
 
 BAD_REQUEST, INTERRUPTED = 2, 130
@@ -32,19 +31,13 @@ NOISE = {  # what tyro says around the constraint and the value
 }
 
 
-@dataclass(frozen=True)
-class StatusRequest:
-    """Show what a store holds: runs done, running and failed, with the reasons."""
-
-    store: Annotated[Path, tyro.conf.Positional]
-    """Folder of a store."""
-
-
-Request = MeasureRequest | SpectrumRequest | StatusRequest
+Request = MeasureRequest | SpectrumRequest | SweepRequest | StatusRequest | ExportRequest
 COMMANDS: dict[str, Callable[..., Any]] = {
     "measure": MeasureRequest,
     "spectrum": SpectrumRequest,
+    "sweep": SweepRequest,
     "status": StatusRequest,
+    "export": ExportRequest,
 }
 
 
@@ -104,6 +97,10 @@ def _serve(request: Request) -> int:
         return _status(request)
     if isinstance(request, SpectrumRequest):
         return _spectrum(request)
+    if isinstance(request, SweepRequest):
+        return _sweep(request)
+    if isinstance(request, ExportRequest):
+        return _export(request)
     return _measure(request)
 
 
@@ -130,11 +127,29 @@ def _spectrum(request: SpectrumRequest) -> int:
     return 0
 
 
-def _status(request: StatusRequest) -> int:
-    from idim.runs import Store
+def _sweep(request: SweepRequest) -> int:
+    from idim.runs.sweeps.sweep import dry_run, run_sweep
 
-    with Store.read(request.store) as store:
-        print(store.summary())
+    report = dry_run(request) if request.dry_run else run_sweep(request)
+    if request.dry_run or not request.quiet:
+        print(report)
+    return 0
+
+
+def _status(request: StatusRequest) -> int:
+    from idim.runs.overview import Overview
+
+    print(Overview.read(request.store))
+    return 0
+
+
+def _export(request: ExportRequest) -> int:
+    from idim.runs import table
+
+    runs = table.read(request.stores)
+    for path in request.files:
+        table.write(runs, path)
+        print(f"wrote {runs.num_rows} runs to {path}")
     return 0
 
 

@@ -29,11 +29,10 @@ from idim.errors import RequestError
 from idim.files import writable_folder
 from idim.parameters import Layout, choose
 from idim.runs import Engine, Processes, Serial, Store
+from idim.runs.heads import HEAD_LR, usual_head
 from idim.runs.spec import Head
 from idim.runs.train import weights_folder
 from idim.tasks import Task
-
-HEAD_LR = 1e-3  # a fresh layer of a few hundred numbers; the same at every d, so that d alone varies
 
 
 def measure(model: str | None = None, task: str = "digits", **options: object) -> DimensionResult:
@@ -97,7 +96,7 @@ def head_of(request: MeasureRequest, model: str) -> tuple[Head, float | None]:
     Raises:
         RequestError: for a rate of a head that is not trained directly.
     """
-    head: Head = request.head if request.head != "auto" else "trained" if models.reads_texts(model) else "inside"
+    head: Head = usual_head(model) if request.head == "auto" else request.head
     if head == "trained":
         return head, HEAD_LR if request.head_lr is None else request.head_lr
     if request.head_lr is not None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from idim.errors import RequestError
 
+NAME = "runs.sqlite"
+LOCK = "lock"
 APPLICATION = 0x6964696D  # "idim": tells this file from any other database
 SCHEMA_VERSION = 1  # raised when an older idim could no longer read the table
 
@@ -30,6 +32,9 @@ SCHEMA = (
         seconds REAL
     )""",
 )
+
+INDEX = "CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status)"
+"""Counts and failures without reading every row; older versions read and write a store that has it."""
 
 
 def lock(path: Path, store: Path) -> sqlite3.Connection:
@@ -80,6 +85,8 @@ def open_or_create(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             with transaction(connection):
                 connection.execute("INSERT OR REPLACE INTO meta VALUES ('opened', datetime('now'))")
+                connection.execute("DELETE FROM meta WHERE name = 'plan'")  # another driver's
+                connection.execute(INDEX)
         except BaseException:
             connection.close()
             raise

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections import Counter
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -26,11 +26,12 @@ from typing import Any
 from idim.errors import RequestError
 from idim.runs import database
 from idim.runs.environment import host, versions
+from idim.runs.overview import Overview, Plan, count
 from idim.runs.result import Outcome, RunResult
 from idim.runs.spec import RunSpec, canonical
 
-DATABASE = "runs.sqlite"
-LOCK = "lock"
+DATABASE = database.NAME
+LOCK = database.LOCK
 ARTIFACTS = "artifacts"
 OWN = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", LOCK, f"{LOCK}-journal", ARTIFACTS}
 PROBE = 1 << 20  # bytes that must fit on the disk before training starts
@@ -42,6 +43,12 @@ ON CONFLICT (key) DO UPDATE SET attempt = attempt + 1, host = excluded.host, ver
 WHERE status = 'running'
 """
 FINISH = "UPDATE runs SET status = ?, result = ?, message = ?, seconds = ? WHERE key = ? AND status = 'running'"
+ADOPT = """
+INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET status = excluded.status, result = excluded.result, message = excluded.message,
+attempt = excluded.attempt, host = excluded.host, versions = excluded.versions, seconds = excluded.seconds
+WHERE status = 'running'
+"""
 FORGET = "DELETE FROM runs WHERE key = ? AND status = 'running'"
 
 
@@ -124,6 +131,30 @@ class Store:
         with _told(self.path), database.transaction(self._connection):
             self._connection.execute("DELETE FROM runs WHERE status = 'running'")
 
+    def plan(self, runs: int) -> None:
+        """Note that this driver is about to train so many runs, for those who look at the store meanwhile."""
+        counts = self.counts()
+        plan = Plan(runs=runs, finished=counts.get("done", 0) + counts.get("failed", 0), since=time.time())
+        with _told(self.path), database.transaction(self._connection):
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('plan', ?)", (canonical(vars(plan)),))
+
+    def finished_keys(self) -> set[str]:
+        """Return the keys of the runs that are done or failed."""
+        with _told(self.path):
+            return {row[0] for row in self._connection.execute("SELECT key FROM runs WHERE status <> 'running'")}
+
+    def adopt(self, other: Path | str) -> int:
+        """Copy the finished runs of another store that this one lacks; return how many.
+
+        Raises:
+            RequestError: when there is no store, or it was written by a newer version.
+        """
+        with closing(database.open_to_read(Path(other) / DATABASE)) as source, _told(self.path):
+            before = len(self.finished_keys())
+            with database.transaction(self._connection):
+                self._connection.executemany(ADOPT, source.execute("SELECT * FROM runs WHERE status <> 'running'"))
+            return len(self.finished_keys()) - before
+
     def artifacts(self, spec: RunSpec) -> Path:
         """Return the folder for the tensors of a run (made when something is first written there)."""
         return self.path / ARTIFACTS / spec.key
@@ -138,20 +169,16 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """Return the number of runs by status."""
-        return dict(Counter(row["status"] for row in self.rows()))
+        with _told(self.path):
+            return count(self._connection)
 
     def summary(self) -> str:
-        """Return the counts in words, then one line for each failed run.
+        """Return the counts in words, then a line for each of the first failed runs.
 
         A started run is ``running`` while a driver holds the store, else ``cut off``: it is taken up again
         when it is next asked for.
         """
-        counts = self.counts()
-        driven = database.is_locked(self.path / LOCK)
-        words = {"done": "done", "running": "running" if driven else "cut off", "failed": "failed"}
-        head = ", ".join(f"{counts.get(status, 0)} {said}" for status, said in words.items())
-        failed = [f"  {outcome}" for outcome in self.outcomes() if outcome.failed]
-        return "\n".join([f"{self.path}: {head}", *failed])
+        return str(Overview.of(self.path, self._connection))
 
 
 def _start_row(spec: RunSpec) -> tuple[object, ...]:
