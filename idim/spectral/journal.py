@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from idim.errors import RequestError
@@ -43,11 +44,12 @@ class Journal:
             self._file = self.path.open("ab+")
             self.records = self._read()
         self._synced = time.monotonic()
+        self._lock = Lock()
 
     def keep(self, name: str, record: Mapping[str, Any]) -> None:
-        """Append a record: with the operating system when this returns."""
+        """Append a record: with the operating system when this returns. Threads take turns."""
         line = json.dumps({"name": name, "record": record}, allow_nan=False) + "\n"
-        with _told(self.path):
+        with self._lock, _told(self.path):
             self._file.write(line.encode())
             self._file.flush()
             if time.monotonic() - self._synced > SYNC_SECONDS:

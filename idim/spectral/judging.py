@@ -1,4 +1,4 @@
-"""Judge the tensors of a pair of models one after the other, keeping each verdict as it is made."""
+"""Judge the tensors of a pair of models, as many at once as there are threads, keeping each verdict as it is made."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from idim.errors import RequestError
 from idim.spectral.journal import Journal
 from idim.spectral.judge import MatrixReport, VectorReport, judge
 from idim.spectral.pairs import Pairs, Skipped
+from idim.spectral.pool import in_order
 
 SPECTRUM_VERSION = 1
 """Part of what a finished matrix is kept under. Raise it when the same pair would give other numbers."""
@@ -67,11 +69,12 @@ def judge_pairs(pairs: Pairs, judging: Judging, *, out: Path | None, seen: Seen 
     finished: list[Finished] = []
     skipped: list[Skipped] = []
     with nullcontext() if out is None else Journal(out, question(pairs, judging)) as journal:
-        for name in names:
-            try:
-                finished.append(_judged(name, pairs, judging, journal))
-            except RequestError as error:
-                skipped.append(Skipped(name=name, reason=str(error)))
+        judge_one = _JudgeOne(pairs, judging, journal)
+        for name, outcome in zip(names, in_order(judge_one, names), strict=True):
+            if isinstance(outcome, Skipped):
+                skipped.append(outcome)
+            else:
+                finished.append(outcome)
             seen(name)
     if not finished:
         raise RequestError(
@@ -118,16 +121,33 @@ def _near(pattern: str, names: Sequence[str]) -> list[str]:
     return ([name for name in names if set(name.split(".")) & set(alike)] or list(names))[:3]
 
 
-def _judged(name: str, pairs: Pairs, judging: Judging, journal: Journal | None) -> Finished:
-    """Return the report of one tensor and the seconds it took: from the journal, else made now and kept there."""
-    if journal is not None and (kept := _restored(journal.records.get(name))) is not None:
-        return kept
-    started = time.perf_counter()
-    report = judge(pairs.load(name), seed=judging.seed, false_positive_rate=judging.false_positive_rate)
-    seconds = time.perf_counter() - started
-    if journal is not None:
-        journal.keep(name, {"kind": type(report).__name__, "seconds": seconds, "report": report.to_json()})
-    return report, seconds
+class _JudgeOne:
+    """Judges one tensor at a time by name, from several threads; what is finished is kept before it is returned."""
+
+    def __init__(self, pairs: Pairs, judging: Judging, journal: Journal | None) -> None:
+        self.pairs, self.judging, self.journal = pairs, judging, journal
+        self.reading = Lock()  # other libraries read adapters, and need not be ready for threads
+
+    def __call__(self, name: str) -> Finished | Skipped:
+        """Return the report of a tensor and the seconds it took, from the journal where it is there."""
+        if self.journal is not None and (kept := _restored(self.journal.records.get(name))) is not None:
+            return kept
+        try:
+            report, seconds = self._judged(name)
+        except RequestError as error:
+            return Skipped(name=name, reason=str(error))
+        if self.journal is not None:
+            self.journal.keep(name, {"kind": type(report).__name__, "seconds": seconds, "report": report.to_json()})
+        return report, seconds
+
+    def _judged(self, name: str) -> Finished:
+        with self.reading:
+            started = time.perf_counter()
+            delta = self.pairs.load(name)
+            reading = time.perf_counter() - started
+        started = time.perf_counter()
+        report = judge(delta, seed=self.judging.seed, false_positive_rate=self.judging.false_positive_rate)
+        return report, reading + time.perf_counter() - started
 
 
 def _restored(record: Mapping[str, Any] | None) -> Finished | None:

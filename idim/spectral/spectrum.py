@@ -1,8 +1,8 @@
 """``spectrum``: from two models to the rank of what changed between them.
 
-The flow: pair the tensors by name (:mod:`idim.spectral.pairs`), judge one after the other
-(:mod:`idim.spectral.judge`), keep each verdict as it is made (:mod:`idim.spectral.journal`), put them together
-(:mod:`idim.spectral.summary`). One pair of tensors is in memory at a time.
+The flow: pair the tensors by name (:mod:`idim.spectral.pairs`), judge each (:mod:`idim.spectral.judge`), keep each
+verdict as it is made (:mod:`idim.spectral.journal`), put them together (:mod:`idim.spectral.summary`). One pair of
+tensors is in memory for each thread (:mod:`idim.spectral.pool`).
 """
 
 from __future__ import annotations
