@@ -16,7 +16,7 @@ it does it moves by a whole u. For :math:`\delta \sim N(0, s^2)` and r = round(�
     P(r=0) = 1 - \mathrm{erfc}\frac{1}{2x\sqrt2} .
 
 The second over :math:`x^2` is the *gain*: Δ is gain · δ plus what is uncorrelated with δ (Bussgang). It is 0.99 at
-x = 0.52, 0.5 at x = 0.29 and 0.01 at x = 0.15: below half a spacing a change vanishes quickly.
+x = 0.52, 0.5 at x = 0.26 and 0.02 at x = 0.15: below half a spacing a change vanishes quickly.
 The scale s is found from the energy of Δ, over weights whose spacings differ, so that the error can be told even
 where hardly any weight moved.
 
