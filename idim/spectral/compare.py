@@ -8,8 +8,6 @@ Grassmann distances), :mod:`idim.spectral.similarity` (φ), :mod:`idim.spectral.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -18,10 +16,11 @@ from idim.spectral.amplification import amplification
 from idim.spectral.angles import chordal, geodesic, principal_angles
 from idim.spectral.chance import random_angles, random_similarity, same_coordinates
 from idim.spectral.comparison import Alignment, BaseComparison, Comparison
-from idim.spectral.delta import Delta, Factors
-from idim.spectral.directions import BaseDirections, Directions, of_base, of_delta, of_matrix, row_blocks, times
+from idim.spectral.delta import Delta
+from idim.spectral.directions import BaseDirections, Directions, of_base, of_matrix
 from idim.spectral.intruders import THRESHOLD, TOP, check_threshold, intruders
 from idim.spectral.similarity import similarity_table
+from idim.spectral.update import Update, inner_product, shared_rounding, update_of
 
 K = 8
 
@@ -30,7 +29,8 @@ def compare(delta_a: Delta, delta_b: Delta, *, k: int = K, seed: int = 0) -> Com
     """Compare the k leading directions of two updates of one weight matrix.
 
     Args:
-        delta_a, delta_b: the updates; an adapter's factors are not multiplied out.
+        delta_a, delta_b: the updates; an adapter's factors are not multiplied out. See :mod:`idim.spectral.update`
+            for what counts as changed.
         k: number of leading directions, at least 1; an update of lower rank has as many as its rank.
         seed: of the random subspaces behind ``chance_angles``.
 
@@ -40,12 +40,11 @@ def compare(delta_a: Delta, delta_b: Delta, *, k: int = K, seed: int = 0) -> Com
         RequestError: for different shapes, k < 1, or an entry that is not finite.
     """
     check_options(k)
-    if (delta_a.matrix, delta_a.size) != (delta_b.matrix, delta_b.size):
-        shapes = f"{list(delta_a.matrix or delta_a.shape)} and {list(delta_b.matrix or delta_b.shape)}"
-        raise RequestError(f"two updates must have one shape; received {shapes} for {delta_a.name}")
-    if delta_a.matrix is None:
-        return _vectors(delta_a, delta_b, k=k)
-    return compare_directions(delta_a, of_delta(delta_a, k), delta_b, of_delta(delta_b, k), k=k, seed=seed)
+    a, b = update_of(delta_a), update_of(delta_b)
+    if a.shape != b.shape:
+        received = f"{list(a.shape)} and {list(b.shape)} for {a.name}"
+        raise RequestError(f"two updates must have one shape; received {received}")
+    return compare_updates(a, a.directions(k), b, b.directions(k), k=k, seed=seed)
 
 
 def against_base(
@@ -67,27 +66,31 @@ def against_base(
     check_options(k, top, threshold)
     if delta.base is None:
         raise RequestError(f"a comparison with the base needs its weights; received only the adapter of {delta.name}")
+    if delta.matrix is None:
+        raise RequestError(f"a comparison needs a matrix; received {delta.name} of shape {list(delta.shape)}")
     base = of_base(delta.base, name=f"{delta.name} of the base")
-    return beside_base(delta, of_delta(delta, k), base, k=k, top=top, threshold=threshold, seed=seed)
+    return beside_base(delta, update_of(delta).directions(k), base, k=k, top=top, threshold=threshold, seed=seed)
 
 
-def compare_directions(
-    delta_a: Delta, a: Directions, delta_b: Delta, b: Directions, *, k: int = K, seed: int = 0
+def compare_updates(
+    update_a: Update, a: Directions, update_b: Update, b: Directions, *, k: int = K, seed: int = 0
 ) -> Comparison:
-    """Compare two updates whose leading directions are known."""
-    zero = " and ".join(which for which, of in (("first", a), ("second", b)) if not of.rank)
+    """Compare two updates of one shape whose leading directions are known."""
+    zero = " and ".join(which for which, of in (("first", a), ("second", b)) if not of.norm)
+    why = f"the {zero} update is zero" if zero else ""
     return Comparison(
-        name=delta_a.name,
-        shape=_matrix(delta_a),
+        name=update_a.name,
+        shape=update_a.shape,
         k=k,
         rank_a=a.rank,
         rank_b=b.rank,
         norm_a=a.norm,
         norm_b=b.norm,
-        inner=inner_product(delta_a, delta_b),
+        inner=inner_product(update_a, update_b),
         left=align(a.left, b.left, seed=seed),
         right=align(a.right, b.right, seed=seed),
-        why=f"the {zero} update is zero" if zero else "",
+        why="a vector has no directions" if update_a.vector else why,
+        note=shared_rounding(update_a, update_b),
     )
 
 
@@ -107,7 +110,7 @@ def beside_base(
     tuned = of_matrix(tuned_weights(delta), top, name=f"{delta.name} of the tuned model")
     return BaseComparison(
         name=delta.name,
-        shape=_matrix(delta),
+        shape=(base.matrix.shape[0], base.matrix.shape[1]),
         k=k,
         rank=update.rank,
         left=align(update.left, own.left, seed=seed),
@@ -139,19 +142,6 @@ def align(a: Tensor, b: Tensor, *, seed: int = 0) -> Alignment | None:
     )
 
 
-def inner_product(delta_a: Delta, delta_b: Delta) -> float:
-    """Return ⟨ΔA, ΔB⟩; of two adapters through their factors, at the cost of r × r matrices."""
-    if delta_a.factors is not None and delta_b.factors is not None:
-        return _factored(delta_a.factors, delta_b.factors)
-    if delta_a.factors is not None:
-        delta_a, delta_b = delta_b, delta_a
-    if delta_b.factors is not None:
-        up, down = delta_b.factors.up.double(), delta_b.factors.down.double()
-        return delta_b.factors.scale * float((times(delta_a.difference(), up, transpose=True).T * down).sum())
-    blocks = zip(row_blocks(delta_a.difference()), row_blocks(delta_b.difference()), strict=True)
-    return math.fsum(float((a.double() * b.double()).sum()) for a, b in blocks)
-
-
 def tuned_weights(delta: Delta) -> Tensor:
     """Return the tuned weights [m, n]; base plus adapter in float32 or wider."""
     if delta.tuned is not None:
@@ -161,37 +151,6 @@ def tuned_weights(delta: Delta) -> Tensor:
     wide = torch.float64 if delta.base.dtype == torch.float64 else torch.float32
     up, down = delta.factors.up.to(wide), delta.factors.down.to(wide)
     return torch.addmm(delta.base.to(wide), up, down, alpha=delta.factors.scale)
-
-
-def _vectors(delta_a: Delta, delta_b: Delta, *, k: int) -> Comparison:
-    a, b = delta_a.difference().double(), delta_b.difference().double()
-    inner = float((a * b).sum())
-    if not math.isfinite(inner):
-        raise RequestError(f"weights must be finite; received NaN or infinity in {delta_a.name}")
-    return Comparison(
-        name=delta_a.name,
-        shape=delta_a.shape,
-        k=k,
-        rank_a=0,
-        rank_b=0,
-        norm_a=float(torch.linalg.vector_norm(a)),
-        norm_b=float(torch.linalg.vector_norm(b)),
-        inner=inner,
-        left=None,
-        right=None,
-        why="a vector has no directions",
-    )
-
-
-def _factored(a: Factors, b: Factors) -> float:
-    left, right = a.up.double().T @ b.up.double(), a.down.double() @ b.down.double().T
-    return a.scale * b.scale * float((left * right).sum())
-
-
-def _matrix(delta: Delta) -> tuple[int, int]:
-    if delta.matrix is None:
-        raise RequestError(f"a comparison needs a matrix; received {delta.name} of shape {list(delta.shape)}")
-    return delta.matrix
 
 
 def check_options(k: int, top: int = TOP, threshold: float = THRESHOLD) -> None:

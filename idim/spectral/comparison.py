@@ -68,6 +68,7 @@ class Comparison:
         inner: their inner product ⟨ΔA, ΔB⟩.
         left, right: the spaces of their left and right directions; None when one update has no direction.
         why: "" or what cannot be compared: a vector, an update that is zero.
+        note: "" or what rounding alone may have made of the cosine.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Comparison:
     left: Alignment | None
     right: Alignment | None
     why: str
+    note: str
 
     @property
     def cosine(self) -> float | None:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from idim.errors import RequestError
-from idim.spectral.delta import Delta, Factors
+from idim.spectral.delta import Factors
 
 BLOCK = 2**22  # entries cast to float64 at a time
 
@@ -89,19 +89,6 @@ class BaseDirections:
         across = self.small.T @ times(self.matrix, image, transpose=self.tall)
         far = (across / self.values[:, None]).abs()
         return (far.clamp(max=1.0), near.clamp(max=1.0)) if self.tall else (near.clamp(max=1.0), far.clamp(max=1.0))
-
-
-def of_delta(delta: Delta, k: int) -> Directions:
-    """Return at most k leading directions of an update.
-
-    Raises:
-        RequestError: for a vector, or an entry that is not finite.
-    """
-    if delta.matrix is None:
-        raise RequestError(f"directions need a matrix; received {delta.name} of shape {list(delta.shape)}")
-    if delta.factors is not None:
-        return of_factors(delta.factors, k, name=delta.name)
-    return of_matrix(delta.difference(), k, name=delta.name)
 
 
 def of_matrix(matrix: Tensor, k: int, *, name: str = "the matrix") -> Directions:

@@ -151,6 +151,8 @@ class ModelComparison:
         if summary.cosine is not None:
             lines.append(f"cosine of the two changes: {summary.cosine:.3f}")
         lines += [_side_line("left ", "rows", summary.left), _side_line("right", "columns", summary.right)]
+        if noted := sum(bool(c.between.note) for c in self.tensors):
+            lines.append(f"rounding decides in {noted} tensors: unrelated changes may have a cosine of 0.3")
         lines += [_base_line("tuned  ", summary.base_a), _base_line("against", summary.base_b)]
         return "\n".join(line for line in lines if line)
 
@@ -214,6 +216,7 @@ def _row(record: PairComparison) -> dict[str, Any]:
     between = record.between
     row: dict[str, Any] = {"name": between.name, "rank_a": between.rank_a, "rank_b": between.rank_b}
     row |= {"norm_a": between.norm_a, "norm_b": between.norm_b, "cosine": between.cosine, "why": between.why}
+    row["note"] = between.note
     for side, found in (("left", between.left), ("right", between.right)):
         row[f"overlap_{side}"] = found.overlap if found else None
         row[f"chance_{side}"] = found.chance.mean if found else None

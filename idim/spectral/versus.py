@@ -8,15 +8,16 @@ from typing import Any
 import torch
 
 from idim.errors import RequestError
-from idim.spectral.compare import K, beside_base, check_options, compare, compare_directions
+from idim.spectral.compare import K, beside_base, check_options, compare, compare_updates
 from idim.spectral.comparison import BaseComparison, PairComparison
 from idim.spectral.delta import Delta
-from idim.spectral.directions import BaseDirections, Directions, of_base, of_delta
+from idim.spectral.directions import BaseDirections, Directions, of_base
 from idim.spectral.intruders import THRESHOLD, TOP
 from idim.spectral.pairs import Pairs, Skipped
 from idim.spectral.together import ModelComparison, summarize_comparisons
+from idim.spectral.update import update_of
 
-COMPARISON_VERSION = 1
+COMPARISON_VERSION = 2
 """Part of what a finished comparison is kept under. Raise it when the same pair would give other numbers."""
 
 Keep = Callable[[str, Mapping[str, Any]], None]
@@ -95,10 +96,12 @@ def compare_pair(
         RequestError: for different shapes, options out of range, or an entry that is not finite.
     """
     check_options(k, top, threshold)
-    if delta_a.matrix is None or delta_a.matrix != delta_b.matrix:
+    update_a, update_b = update_of(delta_a), update_of(delta_b)
+    if update_a.vector or update_a.shape != update_b.shape:
         return PairComparison(between=compare(delta_a, delta_b, k=k, seed=seed), base_a=None, base_b=None)
-    a, b = of_delta(delta_a, k), of_delta(delta_b, k)
-    between = compare_directions(delta_a, a, delta_b, b, k=k, seed=seed)
+    a, b = update_a.directions(k), update_b.directions(k)
+    between = compare_updates(update_a, a, update_b, b, k=k, seed=seed)
+    del update_a, update_b
     bases = _bases(delta_a, delta_b) if base else (None, None)
 
     def beside(delta: Delta, update: Directions, weights: BaseDirections | None) -> BaseComparison | None:

@@ -10,7 +10,8 @@ from idim.errors import RequestError
 from idim.spectral import directions
 from idim.spectral.angles import principal_angles
 from idim.spectral.delta import Delta, Factors
-from idim.spectral.directions import Directions, of_base, of_delta, of_factors, of_matrix
+from idim.spectral.directions import Directions, of_base, of_factors, of_matrix
+from idim.spectral.update import update_of
 
 SHAPES = [(30, 12), (12, 30), (20, 20), (1, 9), (9, 1)]
 
@@ -90,12 +91,14 @@ def test_a_delta_of_each_kind() -> None:
     base, factors = normal(12, 8), Factors(up=normal(12, 2), down=normal(2, 8), scale=0.5)
     stored = Delta(name="w", shape=(12, 8), matrix=(12, 8), base=base, tuned=base + factors.dense())
     adapter = Delta(name="w", shape=(12, 8), matrix=(12, 8), factors=factors)
-    torch.testing.assert_close(of_delta(stored, 2).values, of_delta(adapter, 2).values, rtol=1e-6, atol=0.0)
+    torch.testing.assert_close(
+        update_of(stored).directions(2).values, update_of(adapter).directions(2).values, rtol=1e-6, atol=0.0
+    )
 
 
 def test_what_has_no_directions_is_refused() -> None:
-    with pytest.raises(RequestError, match=r"directions need a matrix; received norm.bias of shape \[4\]"):
-        of_delta(Delta(name="norm.bias", shape=(4,), matrix=None, base=torch.ones(4), tuned=torch.ones(4)), 2)
+    vector = Delta(name="norm.bias", shape=(4,), matrix=None, base=torch.ones(4), tuned=torch.zeros(4))
+    assert (update_of(vector).directions(2).rank, update_of(vector).directions(2).norm) == (0, 2.0)
     bad = normal(5, 4)
     bad[2, 3] = float("nan")
     with pytest.raises(RequestError, match=r"must be finite; received NaN or infinity in layer\.weight"):
