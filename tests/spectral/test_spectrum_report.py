@@ -170,6 +170,18 @@ def test_comparison_is_part_of_the_report_and_resumes(tmp_path: Path, monkeypatc
     assert spectrum(base, after, against=after, directions=2, include="*.query.*", out=out, quiet=True) == found
 
 
+def test_the_number_of_threads_changes_no_bit(report: SpectrumReport) -> None:
+    base, before = encoder(), torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            again = spectrum(base, tuned(base), quiet=True)
+            assert (again.matrices, again.vectors) == (report.matrices, report.vectors)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_names_at_the_top() -> None:
     assert idim.spectrum is spectrum
     assert idim.SpectrumReport is SpectrumReport
