@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from idim.errors import RequestError
 
@@ -52,9 +53,9 @@ class Origin:
     layers: int | None = None
 
     @property
-    def options(self) -> dict[str, str]:
-        """The keyword arguments that every ``from_pretrained`` needs."""
-        given = {"revision": self.revision, "gguf_file": self.gguf}
+    def options(self) -> dict[str, Any]:
+        """What every ``from_pretrained`` is given; code of a repository is refused, not asked about."""
+        given = {"revision": self.revision, "gguf_file": self.gguf, "trust_remote_code": False}
         return {name: value for name, value in given.items() if value is not None}
 
 

@@ -17,16 +17,18 @@ SmolLM2, 2025, arXiv:2502.02737.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from idim.errors import RequestError
 from idim.models.init import generator
@@ -126,7 +128,7 @@ def _drawn(config: Any) -> Any:
 
 def _loaded(name: str, origin: Origin, config: Any) -> Any:
     options = origin.options if origin.gguf else {**origin.options, "use_safetensors": True}
-    with _served(origin.place) as transformers:
+    with _served(origin.place) as transformers, contextlib.redirect_stderr(io.StringIO()):  # GGUF has a bar of its own
         body, info = transformers.AutoModel.from_pretrained(
             origin.place, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
@@ -150,7 +152,7 @@ def _is_causal(config: Any) -> bool:
     return type(config) in auto.MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in auto.MODEL_FOR_MASKED_LM_MAPPING
 
 
-@contextmanager
+@contextlib.contextmanager
 def _served(place: str) -> Iterator[Any]:
     """Give ``transformers``, silent; what it refuses becomes one line."""
     try:
@@ -163,7 +165,7 @@ def _served(place: str) -> Iterator[Any]:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield transformers
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         if isinstance(error, RequestError):
             raise
         raise RequestError(

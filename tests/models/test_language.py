@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -131,6 +132,32 @@ def test_weights_of_another_size_or_missing_are_refused(bert: Path, tmp_path: Pa
     del stored["encoder.layer.1.output.dense.weight"]
     save_file(stored, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(RequestError, match=r"1 are missing, such as 'encoder\.layer\.1"):
+        build(folder)
+
+
+@pytest.mark.parametrize("content", ["torn", "other shape"])
+def test_weights_that_do_not_fit_are_refused(bert: Path, tmp_path: Path, content: str) -> None:
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "torn"
+    shutil.copytree(bert, folder)
+    stored = load_file(bert / "model.safetensors")
+    save_file(stored | {"encoder.layer.0.output.dense.bias": torch.zeros(7)}, folder / "model.safetensors")
+    if content == "torn":
+        (folder / "model.safetensors").write_bytes((bert / "model.safetensors").read_bytes()[:5000])
+    with pytest.raises(RequestError, match="cannot be had") as caught:
+        build(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_brings_code_is_refused(bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    shutil.copytree(bert, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text("raise SystemExit('code of a repository ran')")
+    with pytest.raises(RequestError, match="cannot be had"):
         build(folder)
 
 
