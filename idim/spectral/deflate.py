@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from idim.spectral.decompose import eigenvalues, gram_error, leading_vectors, randomized
+from idim.spectral.decompose import UNIT, eigenvalues, gram_error, leading_vectors, randomized
 from idim.spectral.scan import Scan, add_gram, differences, upright
 
 Floats = NDArray[np.float64]
 
 RESOLVED = 0.01  # round-off, as a fraction of the noise's energy and of its squared edge
+PROJECTION = 8 * UNIT  # round-off of the projection, over ‖Δ‖_F, that could add up in one direction
 DEFLATIONS = 3
 LEADING = 512
 
@@ -84,7 +85,7 @@ def resolve(found: Scan, base: Tensor, tuned: Tensor, *, edge: float, energy: fl
         vectors = np.linalg.qr(np.hstack([vectors, leading_vectors(gram, r)]))[0]
         gram, left = _deflated(base, tuned, vectors)
         squares = eigenvalues(gram)[: len(gram) - vectors.shape[1]]
-        bound = gram_error(*found.shape, left)
+        bound = gram_error(*found.shape, left) + found.change.total * PROJECTION**2
     return Resolved(
         squares=np.concatenate([*known, squares])[: min(found.support)],
         energy=found.change.total,

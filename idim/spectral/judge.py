@@ -9,6 +9,7 @@ An adapter's change is known as factors, free of rounding to a grid: its rank is
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from idim.errors import RequestError
 from idim.spectral.decompose import of_factors
 from idim.spectral.deflate import Resolved, resolve
 from idim.spectral.delta import Delta, Factors
+from idim.spectral.drawn import DRAWS, drawn_edge
 from idim.spectral.factored import factor_edge
 from idim.spectral.matrix_report import MatrixReport, VectorReport
 from idim.spectral.measures import ZERO, measure
@@ -31,6 +33,8 @@ __all__ = ["MatrixReport", "VectorReport", "judge"]
 
 STILL = 0.005
 """Fraction of unchanged weights from which a low-rank change is rounded again: Δ is then within 100 spacings."""
+CLOSE = 1.2
+"""Factor above the computed edge within which a direction is held against draws of the noise."""
 REFUTED = 0.5
 """Fraction of a noise's energy: where less than that is beyond the directions, that noise is not there."""
 
@@ -102,16 +106,21 @@ def _unchanged(delta: Delta, found: Scan, rate: float) -> MatrixReport:
 
 
 def _changed(delta: Delta, found: Scan, base: Tensor, tuned: Tensor, seed: int, rate: float) -> MatrixReport:
+    assert delta.matrix is not None
     readings = candidates(found, rate)
     edges, energies = [r.noise.edge for r in readings], [r.energy for r in readings]
     spectrum = resolve(found, base, tuned, edge=min(edges), energy=min(energies), seed=seed)
     rounding, left = _reading(readings, spectrum, found, rate)
+    if _close(spectrum, rounding, left, found):
+        edge = drawn_edge(found, base, tuned, rounding, rate, seed)
+        rounding = replace(rounding, noise=replace(rounding.noise, edge=edge, draws=DRAWS))
+        left = left_beyond(spectrum, rounding, found.support, rate)
     again = _again(found, base, tuned, spectrum, rounding, left, seed)
     null = null_of(found.change, found.support, spectrum, left.edge, rate, again)
     return _report(
         delta,
         spectrum,
-        decide(left, rounding, again, null, found.shape, found.support),
+        decide(left, rounding, again, null, delta.matrix, found.support),
         noise=rounding.noise,
         null=null,
         support=found.support if _tall(delta) else found.support[::-1],
@@ -132,6 +141,13 @@ def _reading(readings: list[Rounding], spectrum: Resolved, found: Scan, rate: fl
     beyond = left_beyond(spectrum, weaker, found.support, rate)
     low = 1 <= beyond.directions <= min(found.shape) / 2
     return (weaker, beyond) if low and beyond.explained and not left.explained else (rounding, left)
+
+
+def _close(spectrum: Resolved, rounding: Rounding, left: Left, found: Scan) -> bool:
+    """Whether a low rank is in question and a direction hardly stands above the computed edge."""
+    r, low = left.directions, left.directions <= min(found.shape) / 2
+    hardly = r > spectrum.above(CLOSE * left.edge)
+    return low and hardly and rounding.dithered and found.gram is not None
 
 
 def _again(

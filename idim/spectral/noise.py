@@ -53,6 +53,7 @@ class Noise:
         level: root mean square of the error over the weights that can have one.
         edge: largest singular value that rounding alone could make, at the stated rate.
         gain: fraction of the change that survives rounding; 1 where the change is coarser than the grid.
+        draws: how many draws of the error the edge rests on; 0 where it was computed.
     """
 
     model: str
@@ -61,6 +62,7 @@ class Noise:
     level: float
     edge: float
     gain: float
+    draws: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,12 +74,14 @@ class Rounding:
         energy: expected ‖error‖²_F as it stands beside the change's directions.
         spread: relative standard deviation of that energy.
         variances: of the errors, summed by row and by column.
+        still: which part of the variance the weights that did not move have.
     """
 
     noise: Noise
     energy: float
     spread: float
     variances: Sums = field(repr=False)
+    still: float
 
     @property
     def dithered(self) -> bool:
@@ -94,22 +98,21 @@ def candidates(scan: Scan, rate: float) -> list[Rounding]:
 def computed(scan: Scan, own: Rounding, rate: float) -> Rounding:
     """Return the noise where the change was computed in the tuned format before it was added."""
     errors = scan.change.scaled((COMPUTED * 2.0**-scan.tuned_grid.bits) ** 2)
-    both = _rounding(
-        scan, f"{own.noise.model}, of a change computed in that format", own.variances + errors, None, rate
-    )
+    words = f"{own.noise.model}, of a change computed in that format"
+    both = _rounding(scan, words, own.variances + errors, None, own.still, rate)
     return both if own.dithered else own
 
 
 def _tuned(scan: Scan, rate: float) -> Rounding:
     words = f"round to nearest {scan.tuned_grid.name}"
     if not scan.base_grid.within(scan.tuned_grid):
-        return _rounding(scan, words, scan.tuned_spacing.scaled(1 / 12), None, rate)
+        return _rounding(scan, words, scan.tuned_spacing.scaled(1 / 12), None, 1.0, rate)
     lost = loss(scan.sample, scan.change.total / math.prod(scan.support))
-    still = scan.moved_spacing.kept(scan.tuned_spacing, scan.change, _rounded_away(scan, lost))
-    variances = still.scaled(1 / 12)
+    still = _rounded_away(scan, lost)
+    variances = scan.moved_spacing.kept(scan.tuned_spacing, scan.change, still).scaled(1 / 12)
     if lost.gain < DITHERED:
         variances = variances.scaled(lost.spread**2 * math.prod(scan.support) / max(variances.total, 1e-300))
-    return _rounding(scan, words, variances, lost, rate)
+    return _rounding(scan, words, variances, lost, still, rate)
 
 
 def _rounded_away(scan: Scan, lost: Loss) -> float:
@@ -122,10 +125,10 @@ def _rounded_away(scan: Scan, lost: Loss) -> float:
 def _both(scan: Scan, own: Rounding, rate: float) -> Rounding:
     assert scan.base_spacing is not None
     words = f"{own.noise.model}, the base to nearest {scan.base_grid.name}"
-    return _rounding(scan, words, own.variances + scan.base_spacing.scaled(1 / 12), None, rate)
+    return _rounding(scan, words, own.variances + scan.base_spacing.scaled(1 / 12), None, own.still, rate)
 
 
-def _rounding(scan: Scan, words: str, variances: Sums, lost: Loss | None, rate: float) -> Rounding:
+def _rounding(scan: Scan, words: str, variances: Sums, lost: Loss | None, still: float, rate: float) -> Rounding:
     m, n = scan.support
     energy = variances.total
     edge = random_matrices.profile_edge(variances.rows, variances.columns, rate)
@@ -143,6 +146,7 @@ def _rounding(scan: Scan, words: str, variances: Sums, lost: Loss | None, rate: 
         energy=energy,
         spread=_spread(scan),
         variances=variances,
+        still=still,
     )
 
 

@@ -64,10 +64,19 @@ def edge(m: float, n: float, rate: float, *, variance: float = 1.0) -> float:
 
 def _stretch(m: float, n: float, rate: float) -> float:
     """Return the quantile of the largest singular value over √m + √n."""
+    return math.sqrt(_square(m, n, tracy_widom_quantile(rate))) / (math.sqrt(m) + math.sqrt(n))
+
+
+def quantile_over_mean(m: float, n: float, rate: float) -> float:
+    """Return the quantile of the largest singular value over its mean."""
+    return math.sqrt(_square(m, n, tracy_widom_quantile(rate)) / _square(m, n, TRACY_WIDOM_MEAN))
+
+
+def _square(m: float, n: float, number: float) -> float:
+    """Return the largest squared singular value that belongs to one of Tracy and Widom's numbers."""
     rows, columns = math.sqrt(max(m - 0.5, 0.5)), math.sqrt(max(n - 0.5, 0.5))
     spread = (rows + columns) * (1 / rows + 1 / columns) ** (1 / 3)
-    square = (rows + columns) ** 2 + spread * tracy_widom_quantile(rate)
-    return math.sqrt(max(square, 0.0)) / (math.sqrt(m) + math.sqrt(n))
+    return float(max((rows + columns) ** 2 + spread * number, 1e-3))
 
 
 def effective(variances: Floats) -> float:

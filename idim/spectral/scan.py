@@ -143,9 +143,8 @@ def scan(base: Tensor, tuned: Tensor, *, name: str = "the matrix") -> Scan:
     base, tuned = upright(base.detach()), upright(tuned.detach())
     total = _Total(base, tuned)
     for rows, before, after in blocks(base, tuned):
-        total.add(rows, before, after)
-    if not math.isfinite(float(total.change_rows.sum())):
-        raise RequestError(f"every weight must be finite; received NaN or infinity in {name!r}")
+        if not total.add(rows, before, after):
+            raise RequestError(f"every weight must be finite; received NaN or infinity in {name!r}")
     return total.finished()
 
 
@@ -166,13 +165,16 @@ class _Total:
         self.base_rows, self.base_columns = np.zeros(m), np.zeros(n)
         self.base_square, self.unchanged, self.largest = 0.0, 0, 0.0
 
-    def add(self, rows: slice, before: Tensor, after: Tensor) -> None:
+    def add(self, rows: slice, before: Tensor, after: Tensor) -> bool:
+        """Add a block; return whether it is finite."""
         difference = _difference(before, after)
+        self.change_rows[rows] = np.einsum("ij,ij->i", difference, difference)
+        if not math.isfinite(float(self.change_rows[rows].sum())):
+            return False
         if self.small:
             self.gram = add_gram(self.gram, difference)
         else:
             self.change_columns += np.einsum("ij,ij->j", difference, difference)
-        self.change_rows[rows] = np.einsum("ij,ij->i", difference, difference)
         wide = before.float().numpy() if before.dtype != torch.float64 else before.numpy()
         self.base_square += float(np.einsum("ij,ij->i", wide, wide).sum(dtype=np.float64))
         self._add_spacings(rows, after, difference)
@@ -184,6 +186,7 @@ class _Total:
             self.unchanged += difference.size - int(np.count_nonzero(difference))
         else:
             self.unchanged += int((self.tuned_grid.round(before.double()) == after.double()).sum())
+        return True
 
     def _add_spacings(self, rows: slice, after: Tensor, difference: Floats) -> None:
         spacing = self.tuned_grid.spacing(after)
