@@ -17,13 +17,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import scipy.linalg
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from idim.errors import RequestError
 from idim.spectral.delta import Factors
+from idim.spectral.scan import add_gram, upright
 
+Floats = NDArray[np.float64]
 BLOCK = 2**22  # entries cast to float64 at a time
 
 
@@ -99,10 +103,9 @@ def of_matrix(matrix: Tensor, k: int, *, name: str = "the matrix") -> Directions
     """
     gram = _gram(matrix, name)
     side = gram.shape[0]
-    squares, vectors = scipy.linalg.eigh(
-        gram.numpy(), subset_by_index=(max(0, side - k), side - 1), driver="evr", check_finite=False
-    )
-    vectors, _ = _descending(torch.from_numpy(squares), torch.from_numpy(vectors), max(matrix.shape))
+    wanted = (max(0, side - k), side - 1)
+    squares, found = scipy.linalg.eigh(gram, lower=True, subset_by_index=wanted, driver="evr", check_finite=False)
+    vectors, _ = _descending(torch.from_numpy(squares), torch.from_numpy(found), max(matrix.shape))
     return _ritz(matrix, vectors, norm=_norm(gram))
 
 
@@ -113,7 +116,7 @@ def of_base(matrix: Tensor, *, name: str = "the matrix") -> BaseDirections:
         RequestError: when an entry is not finite.
     """
     gram = _gram(matrix, name)
-    squares, vectors = torch.linalg.eigh(gram)
+    squares, vectors = torch.linalg.eigh(torch.from_numpy(gram), UPLO="L")
     vectors, values = _descending(squares, vectors, max(matrix.shape))
     return BaseDirections(matrix=matrix, values=values, small=vectors, norm=_norm(gram))
 
@@ -127,7 +130,8 @@ def of_factors(factors: Factors, k: int, *, name: str = "the update") -> Directi
     left, inner = torch.linalg.qr(factors.up.double())
     right, outer = torch.linalg.qr(factors.down.double().T)
     core = factors.scale * (inner @ outer.T)
-    _check_finite(core, name)
+    if not bool(torch.isfinite(core).all()):
+        raise _not_finite(name)
     u, values, vt = torch.linalg.svd(core, full_matrices=False)
     keep = min(k, _resolved(values, max(len(left), len(right))))
     norm = float(torch.linalg.vector_norm(values))
@@ -154,19 +158,19 @@ def _descending(squares: Tensor, vectors: Tensor, side: int) -> tuple[Tensor, Te
     return vectors.flip(1)[:, :keep], values[:keep]
 
 
-def _norm(gram: Tensor) -> float:
-    return math.sqrt(max(float(gram.trace()), 0.0))
+def _norm(gram: Floats) -> float:
+    return math.sqrt(max(float(np.trace(gram)), 0.0))
 
 
-def _gram(matrix: Tensor, name: str) -> Tensor:
-    """Return AᵀA when m >= n, else AAᵀ, in float64 on the CPU."""
-    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    gram = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64, device=matrix.device)
+def _gram(matrix: Tensor, name: str) -> Floats:
+    """Return the lower triangle of AᵀA when m >= n, else of AAᵀ, in float64."""
+    tall = upright(matrix.detach())
+    gram = np.zeros((tall.shape[1], tall.shape[1]), order="F")
     for block in row_blocks(tall):
-        wide = block.double()
-        gram.addmm_(wide.T, wide)
-    _check_finite(gram, name)
-    return gram.cpu()
+        add_gram(gram, block.double().numpy())
+    if not np.isfinite(gram).all():
+        raise _not_finite(name)
+    return gram
 
 
 def _ritz(matrix: Tensor, vectors: Tensor, *, norm: float) -> Directions:
@@ -190,6 +194,5 @@ def _resolved(values: Tensor, side: int) -> int:
     return int((values > floor * values[:1]).sum())
 
 
-def _check_finite(derived: Tensor, name: str) -> None:
-    if not bool(torch.isfinite(derived).all()):
-        raise RequestError(f"weights must be finite; received NaN or infinity in {name}")
+def _not_finite(name: str) -> RequestError:
+    return RequestError(f"weights must be finite; received NaN or infinity in {name}")
