@@ -47,7 +47,7 @@ class _Short(reprlib.Repr):
 
     def __init__(self) -> None:
         super().__init__()
-        self.maxlevel, self.maxlist, self.maxdict = 3, 4, 3
+        self.maxlevel, self.maxlist, self.maxdict = 2, 4, 3
         self.maxother, self.maxstring, self.maxlong = 60, 60, 40
 
     def repr_Lined(self, value: Lined, level: int) -> str:
