@@ -34,7 +34,7 @@ def fetch(name: str, *, pickle: bool = False) -> Path:
             repository, revision=revision or None, allow_patterns=patterns, ignore_patterns=["*/*"]
         )
     except Exception as error:  # the hub's client raises its own, the network's and the disk's
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0].split('. ')[0]}"
         raise RequestError(
             f"a model must be a file, a folder or a name that the hub gives; received {name!r}: no such path here, and "
             f"from the hub {reason}: pass a folder"
