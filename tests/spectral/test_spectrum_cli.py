@@ -12,11 +12,18 @@ from spectrum_cases import QUERY, encoder, pair, tuned, write
 
 from idim import Subspace
 from idim.cli import main
+from idim.spectral.report import SpectrumReport
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> tuple[str, str]:
     return pair(tmp_path)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawing, a second each, where a test looks at numbers."""
+    monkeypatch.setattr(SpectrumReport, "_pictures", lambda self: iter(()))
 
 
 def served(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -50,11 +57,13 @@ def test_files_and_table(models: tuple[str, str], tmp_path: Path, capsys: pytest
     assert {row["verdict"] for row in content["matrices"]} == {"low-rank", "full-rank", "unchanged"}
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_quiet_prints_nothing(models: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert served(capsys, *models, "--out", str(tmp_path / "out"), "--quiet", "--include", "*.query.*") == ""
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_default_folder_is_named_by_the_models(
     models: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +124,7 @@ def test_a_missing_shard_is_named(models: tuple[str, str], tmp_path: Path, capsy
     assert "model-00002-of-00002.safetensors" in refused(capsys, models[0], str(folder))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_pickles_need_the_flag(models: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "pickled"
     folder.mkdir()
@@ -125,6 +135,7 @@ def test_pickles_need_the_flag(models: tuple[str, str], tmp_path: Path, capsys: 
     assert content["summary"]["kinds"]["query"]["rank"] == 4
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_weight_that_is_not_finite_is_a_row_of_skipped(
     models: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +156,7 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(
     assert "output folder must be writable" in refused(capsys, *models, "--out", str(tmp_path / "file" / "out"))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_saved_subspace_is_a_tuned_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(24, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8))
     write(tmp_path / "base", {name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
@@ -160,6 +172,7 @@ def test_a_saved_subspace_is_a_tuned_model(tmp_path: Path, capsys: pytest.Captur
     )
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_an_adapter_with_and_without_its_base(
     models: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
