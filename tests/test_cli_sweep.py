@@ -130,9 +130,7 @@ def test_a_look_at_a_store_needs_no_torch(tmp_path: Path) -> None:
 
 
 def test_interrupted_is_130_and_keeps_what_is_finished(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text(
-        "{task: digits, model: 'mlp:4', lr: 0.05, recipe: {steps: 300}, seed: {range: 300}}"
-    )
+    (tmp_path / "a.yaml").write_text("{task: toy, lr: 1, seed: {range: 3000}, d: 50, projection: uniform}")
     command = [sys.executable, "-m", "idim", "sweep", str(tmp_path / "a.yaml"), "--store", str(tmp_path / "s")]
     process = subprocess.Popen(
         [*command, "--engine", "serial"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

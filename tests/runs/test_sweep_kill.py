@@ -16,6 +16,8 @@ import pytest
 
 from idim.runs import Store
 from idim.runs.overview import Overview
+from idim.runs.sweeps.request import SweepRequest
+from idim.runs.sweeps.sweep import run_sweep
 
 SWEEP = "{task: toy, seed: {range: 150}, lr: [0.5, 2.0], grids: [{d: 5}]}"  # at lr 2 the puppets' runs fail
 PROGRAM = """
@@ -33,11 +35,9 @@ def start(folder: Path, program: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", PROGRAM, program, *sweep], stderr=subprocess.PIPE)
 
 
-def finish(folder: Path, program: str) -> None:
-    """Carry a sweep to its end."""
-    process = start(folder, program)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err.decode()
+def finish(folder: Path) -> None:
+    """Carry a sweep to its end, in this process, whose workers are puppets too."""
+    run_sweep(SweepRequest(spec=folder / "a.yaml", store=folder / "store", workers=2, quiet=True))
 
 
 def finished(folder: Path) -> dict[str, tuple[Any, ...]]:
@@ -83,8 +83,8 @@ def test_killed_and_started_again(kills: int, tmp_path: Path, puppets: str) -> N
         now = finished(broken)
         assert {key: now[key] for key in kept} == kept, "a finished run was lost or trained again"
         kept = now
-    finish(broken, puppets)
-    finish(whole, puppets)
+    finish(broken)
+    finish(whole)
     assert outcomes(broken) == outcomes(whole)
     view = Overview.read(broken / "store")
     assert (view.done, view.started, view.failed, view.driven) == (150, 0, 150, False)
