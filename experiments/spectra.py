@@ -5,10 +5,11 @@
                                             # (pictures and tables of singular values: into the folder of weights)
 
 Networks: all-MiniLM-L6 on three text tasks and ResNet-20 on MNIST, each with two seeds, each tuned in full,
-through a Hadamard subspace of two sizes, and MiniLM with LoRA (:mod:`experiments.lora_twin`). Two nulls
-stand beside each fully tuned network: the base with normal noise of the same norm in every tensor, and the
-tuned one rounded to bfloat16 and back. Scores and specs are in the store ``experiments/spectra_store``; weights
-are large and stay in the folder ``--weights``, where a second ``train`` makes those that are missing.
+through a Hadamard subspace of two sizes, and MiniLM with LoRA (:mod:`experiments.lora_twin`). Beside each
+fully tuned network stand two nulls, the base with normal noise of the same norm in every tensor and the base
+rounded to bfloat16, and what became of the tuned one when it was stored in bfloat16. Scores and specs are in
+the store ``experiments/spectra_store``; weights are large and stay in the folder ``--weights``, where a
+second ``train`` makes those that are missing.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from experiments.lora_twin import lora_twin
 from idim import tasks
 from idim.errors import RequestError
 from idim.files import replace_file
-from idim.models.origin import origin_of
 from idim.runs import Keep, Processes, RunSpec, Serial, Store
 from idim.runs.artifacts import BASE, TUNED
 from idim.spectral.spectrum import spectrum
@@ -42,7 +43,7 @@ STEPS = 200
 CHECKPOINTS = (5, 10, 25, 50, 100)  # of the first task and seed
 FULL_LR, SPEED, HEAD_LR = 1e-4, 1.0, 1e-3  # SPEED / sqrt(d) is the rate in a subspace
 DIMS = (1000, 10_000)
-NULLS = ("noise", "rounded")
+NULLS = ("noise", "rounded", "stored16")
 PICTURES = {f"rotten_tomatoes/{arm}-0" for arm in ("full", "lora", "subspace1000", *NULLS)} | {"mnist/full-0"}
 
 
@@ -114,28 +115,32 @@ def _nulls(weights: Path, spec: RunSpec) -> None:
             continue
         draw = torch.randn(start.shape, generator=generator)
         noise[name] = start + draw * ((tuned[name] - start).norm() / draw.norm().clamp(min=1e-30))
-    rounded = {name: t.bfloat16().to(t.dtype) if t.is_floating_point() else t for name, t in base.items()}
-    for name, tensors in zip(NULLS, (noise, rounded), strict=True):
+    rounded = {name: tensor.to(start.dtype) for (name, tensor), start in zip(_halved(base), base.values(), strict=True)}
+    for name, tensors in zip(NULLS, (noise, rounded, dict(_halved(tuned))), strict=True):
         with replace_file(folder / f"{name}.safetensors") as temporary:
             save_file(tensors, temporary)
 
 
+def _halved(tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in tensors.items():
+        yield name, tensor.bfloat16() if tensor.is_floating_point() else tensor
+
+
 def judge(weights: Path) -> None:
     """Write the report of every arm, twin and null into ``experiments/results/spectra/``."""
-    for arm in arms():
+    for number, arm in enumerate(arms()):
         folder = Keep(folder=weights / "runs").path(arm.spec)
-        over = folder if arm == arms()[0] else None
-        _report(folder / BASE, folder / TUNED, arm.label, over, weights)
+        _report(folder / BASE, folder / TUNED, arm.label, weights, over=None if number else folder)
         if arm.spec.method == "full":
             for name in NULLS:
-                null = folder / f"{name}.safetensors"
-                _report(folder / BASE, null, arm.label.replace("full", name), None, weights)
+                _report(folder / BASE, folder / f"{name}.safetensors", arm.label.replace("full", name), weights)
             if arm.spec.task in TEXTS:
-                base, adapter = Path(origin_of("minilm").place), weights / "lora" / arm.spec.key / "adapter"
-                _report(base, adapter, arm.label.replace("full", "lora"), None, weights)
+                twin, label = weights / "lora" / arm.spec.key, arm.label.replace("full", "lora")
+                _report(folder / BASE, twin / "adapter", label, weights)
+                shutil.copyfile(twin / "run.json", RESULTS / label / "run.json")
 
 
-def _report(base: Path, tuned: Path, label: str, over: Path | None, weights: Path) -> None:
+def _report(base: Path, tuned: Path, label: str, weights: Path, over: Path | None = None) -> None:
     report = spectrum(base, tuned, over=over, quiet=True)
     whole = report.save(weights / "reports" / label)
     kept = RESULTS / label

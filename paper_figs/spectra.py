@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import statistics
-from typing import Any
 
 from matplotlib.axes import Axes
 
+from experiments.spectra_table import is_inner
 from idim import plots
 from paper_figs.common import RESULTS, save
 
@@ -16,6 +16,7 @@ ARMS = {
     "lora": "LoRA\nr = 8",
     "subspace1000": "subspace\nd = 1,000",
     "subspace10000": "subspace\nd = 10,000",
+    "stored16": "full,\nin bfloat16",
     "noise": "null:\nnoise",
     "rounded": "null:\nrounding",
 }
@@ -25,7 +26,6 @@ MEASURES = {
     "effective_rank": "effective rank / largest possible",
     "energy_rank_90": "directions for 90 % of the energy /\nlargest possible",
 }
-SMALLEST = 16  # rows and columns of a matrix that has a rank worth a median
 
 
 def numbers() -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -33,18 +33,12 @@ def numbers() -> dict[str, dict[str, dict[str, list[float]]]]:
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for path in sorted((RESULTS / "spectra").glob("*/*/report.json")):
         task, arm = path.parts[-3], path.parts[-2].rpartition("-")[0]
-        matrices = [m for m in json.loads(path.read_text())["matrices"] if _inner(m)]
+        matrices = [m for m in json.loads(path.read_text())["matrices"] if is_inner(m)]
         row = found.setdefault(task, {}).setdefault(arm, {})
         for measure in MEASURES:
             shares = [m["measures"][measure] / min(m["matrix"]) for m in matrices if m["measures"][measure] is not None]
             row.setdefault(measure, []).append(statistics.median(shares))
     return found
-
-
-def _inner(matrix: dict[str, Any]) -> bool:
-    """Whether a matrix is one of the body's layers: no embedding, no head."""
-    words = matrix["name"].split(".")
-    return "embeddings" not in words and words[0] != "head" and min(matrix["matrix"]) >= SMALLEST
 
 
 def draw() -> None:
