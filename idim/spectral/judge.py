@@ -33,6 +33,10 @@ __all__ = ["MatrixReport", "VectorReport", "judge"]
 
 STILL = 0.005
 """Fraction of unchanged weights from which a low-rank change is rounded again: Δ is then within 100 spacings."""
+LOST, TOO_MUCH = 0.9, 1.5
+"""Gain below which, and energy over the expected above which, no draw has looked like the change."""
+CLEAR = 3.0
+"""Factor above the edge that directions made by rounding reach only in a row that goes down to the edge."""
 CLOSE = 1.2
 """Factor above the computed edge within which a direction is held against draws of the noise."""
 REFUTED = 0.5
@@ -154,18 +158,24 @@ def _again(
     found: Scan, base: Tensor, tuned: Tensor, spectrum: Resolved, rounding: Rounding, left: Left, seed: int
 ) -> Compared | None:
     """Compare with rounded draws, where rounding may depend on the change and a low rank is in question."""
-    size, r = math.prod(found.support), left.directions
-    still = 1 - (found.size - found.unchanged) / size
-    on_grid = found.base_grid.within(found.tuned_grid)
-    if (
-        not on_grid
-        or still < STILL
-        or not 1 <= r <= min(found.shape) / 2
-        or r >= min(found.support)
-        or found.gram is None
-    ):
+    r = left.directions
+    low = 1 <= r <= min(found.shape) / 2 and r < min(found.support)
+    if not low or found.gram is None or not _coarse(found) or not _worth_drawing(spectrum, rounding, left):
         return None
     return Rerounding(found, base, tuned, spectrum, rounding, r, seed).least(r)
+
+
+def _coarse(found: Scan) -> bool:
+    """Whether rounding kept so many weights still that its error may depend on the change."""
+    still = 1 - (found.size - found.unchanged) / math.prod(found.support)
+    return found.base_grid.within(found.tuned_grid) and still >= STILL
+
+
+def _worth_drawing(spectrum: Resolved, rounding: Rounding, left: Left) -> bool:
+    """Whether draws could change the verdict: not where too much is lost or left, or all stands clear of the noise."""
+    hopeless = rounding.noise.gain < LOST or left.energy > TOO_MUCH * left.expected
+    clear = rounding.dithered and left.explained and spectrum.above(CLEAR * left.edge) == left.directions
+    return not hopeless and not clear
 
 
 def _factored(delta: Delta, factors: Factors, rate: float) -> MatrixReport:

@@ -33,7 +33,7 @@ from idim.spectral.scan import Scan, add_gram, block_rows, upright
 
 Floats = NDArray[np.float64]
 
-DRAWS = 3
+DRAWS, FEWER_DRAWS, LARGE = 3, 1, 1024  # draws of large matrices hardly differ
 SLACK = 0.05
 ENERGY_SLACK = 0.1
 JITTER = 0.1
@@ -105,7 +105,8 @@ class Rerounding:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self.at(middle, 1).enough else (middle, high)
-        return self.at(high, DRAWS), self.at(low, DRAWS) if low else None
+        draws = DRAWS if len(self.right) < LARGE else FEWER_DRAWS
+        return self.at(high, draws), self.at(low, draws) if low else None
 
     def at(self, rank: int, draws: int) -> Rerounded:
         """Return the change beside ``draws`` draws of one rank."""

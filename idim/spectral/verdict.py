@@ -19,9 +19,9 @@ most the edge squared, so there are at least excess / edge² more. The verdicts 
 ``low-rank``
     1 ≤ r ≤ min(m, n)/2, and the rounding explains all that is left. Then ``rank`` is r. Any change beyond r directions
     is below the rounding of the stored numbers, so no file of this format could show more. If weights were kept
-    still by rounding, the error depends on the change and the law above is not enough; then drawn changes of rank r,
-    rounded (:mod:`idim.spectral.rerounding`), must look like it, and those of rank r - 1 must not; r may be less than
-    the number of directions above the noise, because such rounding makes directions of its own.
+    still by rounding, the error depends on the change and makes directions of its own, which start at the edge. Unless
+    all r directions stand clear of it, drawn changes of rank r, rounded (:mod:`idim.spectral.rerounding`), must then
+    look like it and those of rank r - 1 must not; r may be less than the number of directions above the edge.
 ``full-rank``
     more than min(m, n)/2 directions are certain: those above the edge and the least number hidden below it. Then
     ``rank`` is r, the number above the edge. Hence no change of rank up to min(m, n)/2 is called full-rank but at the
