@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from idim.errors import RequestError
+from idim.runs.cores import usable_cores
 
 MAX_DIMS = 1000
 MOST = 10**9  # of any count
@@ -146,9 +146,7 @@ class MeasureRequest:
     @property
     def worker_count(self) -> int:
         """The number of worker processes: as asked, else one for each usable core."""
-        if self.workers is not None:
-            return self.workers
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores() if self.workers is None else self.workers
 
 
 def _at_least(name: str, value: int, least: int) -> None:

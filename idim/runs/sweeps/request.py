@@ -5,7 +5,6 @@ The field docstrings are the help texts of the command line.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from idim.errors import RequestError
+from idim.runs.cores import usable_cores
 
 SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
@@ -68,9 +68,7 @@ class SweepRequest:
         """The number of runs at once: as asked, else one for each usable core."""
         if self.engine == "serial":
             return 1
-        if self.workers is not None:
-            return self.workers
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores() if self.workers is None else self.workers
 
 
 @dataclass(frozen=True)
