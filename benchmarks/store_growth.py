@@ -22,7 +22,10 @@ from idim import tasks
 from idim.runs import Outcome, RunResult, RunSpec, Store
 
 BATCH = 1000
-PEAK = "import resource; print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3]))"
+PEAK = """
+peak = next(int(line.split()[1]) / 1e3 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([seconds, peak]))
+"""
 QUERY = f"""
 import json, sys, time
 from pathlib import Path
