@@ -32,7 +32,7 @@ LAYERS_A_SHARD = 4
 
 REPORT = """
 import sys, time, resource
-from idim.spectral import spectrum
+from idim.spectral.spectrum import spectrum
 start = time.perf_counter()
 found = spectrum(sys.argv[1], sys.argv[2], quiet=True)
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, found.summary.whole.verdict)
