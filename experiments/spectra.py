@@ -40,10 +40,10 @@ WEIGHTS = Path("idim-out") / "spectra"
 TEXTS, IMAGES = ("rotten_tomatoes", "trec", "mrpc"), ("mnist",)
 SEEDS = (0, 1)
 STEPS = 200
-CHECKPOINTS = (5, 10, 25, 50, 100)  # of the first task and seed
+CHECKPOINTS = (5, 10, 25, 50, 100, STEPS)  # of the first task and seed
 FULL_LR, SPEED, HEAD_LR = 1e-4, 1.0, 1e-3  # SPEED / sqrt(d) is the rate in a subspace
 DIMS = (1000, 10_000)
-NULLS = ("noise", "rounded", "stored16")
+NULLS = ("noise", "rounded", "halved")
 PICTURES = {f"rotten_tomatoes/{arm}-0" for arm in ("full", "lora", "subspace1000", *NULLS)} | {"mnist/full-0"}
 
 
@@ -103,9 +103,10 @@ def train(weights: Path, workers: int) -> None:
 
 
 def _nulls(weights: Path, spec: RunSpec) -> None:
-    folder = Keep(folder=weights / "runs").path(spec)
-    if all((folder / f"{name}.safetensors").is_file() for name in NULLS):
+    folder, nulls = Keep(folder=weights / "runs").path(spec), weights / "nulls" / spec.key
+    if all((nulls / f"{name}.safetensors").is_file() for name in NULLS):
         return
+    nulls.mkdir(parents=True, exist_ok=True)
     base, tuned = load_file(folder / BASE), load_file(folder / TUNED)
     generator = torch.Generator().manual_seed(spec.seed)
     noise = {}
@@ -117,7 +118,7 @@ def _nulls(weights: Path, spec: RunSpec) -> None:
         noise[name] = start + draw * ((tuned[name] - start).norm() / draw.norm().clamp(min=1e-30))
     rounded = {name: tensor.to(start.dtype) for (name, tensor), start in zip(_halved(base), base.values(), strict=True)}
     for name, tensors in zip(NULLS, (noise, rounded, dict(_halved(tuned))), strict=True):
-        with replace_file(folder / f"{name}.safetensors") as temporary:
+        with replace_file(nulls / f"{name}.safetensors") as temporary:
             save_file(tensors, temporary)
 
 
@@ -133,7 +134,8 @@ def judge(weights: Path) -> None:
         _report(folder / BASE, folder / TUNED, arm.label, weights, over=None if number else folder)
         if arm.spec.method == "full":
             for name in NULLS:
-                _report(folder / BASE, folder / f"{name}.safetensors", arm.label.replace("full", name), weights)
+                null = weights / "nulls" / arm.spec.key / f"{name}.safetensors"
+                _report(folder / BASE, null, arm.label.replace("full", name), weights)
             if arm.spec.task in TEXTS:
                 twin, label = weights / "lora" / arm.spec.key, arm.label.replace("full", "lora")
                 _report(folder / BASE, twin / "adapter", label, weights)

@@ -48,7 +48,8 @@ class Keep:
 
     def names(self, spec: RunSpec) -> list[str]:
         """Return the names of a run's files, in the order they are written."""
-        return [BASE, *(step_name(s) for s in sorted(self.steps) if s < spec.recipe.steps), TUNED]
+        steps = () if spec.recipe.optimizer == "lbfgs" else sorted(self.steps)  # its steps are inside the optimizer
+        return [BASE, *(step_name(s) for s in steps if s <= spec.recipe.steps), TUNED]
 
     def complete(self, spec: RunSpec) -> bool:
         """Whether all files of a run are there."""

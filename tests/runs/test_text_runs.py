@@ -193,18 +193,18 @@ def test_an_engine_keeps_tensors_and_neither_key_nor_score_change(make: Maker, t
     spec = make()
     expected = run(spec)
     with Store(tmp_path / "store") as store:
-        keep = Keep(folder=store.path / "artifacts", steps=(2, 4, 99))
+        keep = Keep(folder=store.path / "artifacts", steps=(2, 6, 99))
         engine = Serial(store, keep=keep) if kind == "serial" else Processes(store, workers=1, keep=keep)
         with engine:
             outcome = engine.map([spec])[spec.key]
         assert outcome.result == expected
         assert keep.path(spec) == store.artifacts(spec)
-        names = ["base.safetensors", "step-000002.safetensors", "step-000004.safetensors", "tuned.safetensors"]
+        names = ["base.safetensors", "step-000002.safetensors", "step-000006.safetensors", "tuned.safetensors"]
         assert sorted(p.name for p in keep.path(spec).iterdir()) == names
         layer = "encoder.layer.1.attention.self.query.weight"
         values = [load_file(keep.path(spec) / name)[layer] for name in names]
         moved = [float((v - values[0]).norm()) for v in values]
-        assert 0 == moved[0] < moved[1] < moved[2] < moved[3]
+        assert 0 == moved[0] < moved[1] < moved[2] == moved[3]
 
 
 def test_missing_tensors_are_made_again_and_present_ones_are_not(
