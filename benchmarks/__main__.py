@@ -49,7 +49,7 @@ def measure(parts: list[str], peer: Path | None) -> dict[str, Any]:
     if "projections" in parts:
         report["projections"] = projection_speed.run(KINDS, peer=peer)
     if "step" in parts:
-        report["step"] = training_step.run()
+        report["step"] = training_step.run(threads=sorted({1, torch.get_num_threads()}))
     if "coverage" in parts:
         report["coverage"] = estimator_coverage.run()
     return report
@@ -87,7 +87,7 @@ def _step_rows(part: dict[str, Any]) -> list[tuple[str, str]]:
         for threads, kinds in f["threads"].items():
             what = f"training step, {name}, d = {f['d']:,}, {threads} threads, beside full AdamW"
             rows += [(f"{what} ({kind})", _step_time(figures)) for kind, figures in kinds.items()]
-        peaks = f"{f['subspace_peak_mb']:.0f} against {f['full_peak_mb']:.0f} MB"
+        peaks = f"{f['subspace_peak_mb']:.3g} against {f['full_peak_mb']:.3g} MB"
         rows.append((f"peak memory of training, {name}", peaks))
     return rows
 
