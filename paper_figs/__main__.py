@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from paper_figs import budget, kinds, rate, spectra
+from paper_figs import budget, kinds, rate, spectra, truncated
 
-FIGURES = {"kinds": kinds.draw, "budget": budget.draw, "rate": rate.draw, "spectra": spectra.draw}
+FIGURES = {
+    "kinds": kinds.draw,
+    "budget": budget.draw,
+    "rate": rate.draw,
+    "spectra": spectra.draw,
+    "truncated": truncated.draw,
+}
 
 
 def main() -> None:
