@@ -79,8 +79,10 @@ def gram_error(m: int, n: int, energy: float) -> float:
 
 def eigenvalues(gram: Floats) -> Floats:
     """Return the eigenvalues of a Gram matrix, descending; the last may be below zero."""
-    ascending = scipy.linalg.eigvalsh(gram, lower=True, check_finite=False)
-    return np.asarray(ascending[::-1], dtype=np.float64)
+    # torch's LAPACK, not numpy's: two threads can be in it at once
+    ascending = torch.linalg.eigvalsh(torch.from_numpy(gram))
+    found: Floats = ascending.numpy()[::-1]
+    return found
 
 
 def leading_vectors(gram: Floats, k: int) -> Floats:
