@@ -211,7 +211,7 @@ def test_without_a_connection_one_line_says_to_pass_a_folder(monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
 
     def offline(repository: str, **_: object) -> str:
-        raise OSError("no\nconnection")
+        raise OSError("no connection. Try again\nor pass another revision")
 
     monkeypatch.setattr(hub, "snapshot_download", offline)
     with pytest.raises(RequestError, match=r"'org/name': no such path here, .*no connection: pass a folder"):
