@@ -35,5 +35,6 @@ def draw() -> None:
         ax.set_xlabel("directions of each matrix's change: kept (solid), left out (dashed)")
         ax.set_ylabel("share of the gain from tuning the body")
         ax.set_title("All-MiniLM-L6, fully tuned: eight directions a matrix do nearly all")
-        ax.legend(loc="lower right")
+        ax.set_xlim(-0.2, 1.3 * FULL)
+        ax.legend(loc="upper left")
         save(fig, "truncated", runs)
