@@ -36,5 +36,5 @@ def draw() -> None:
         ax.set_ylabel("share of the gain from tuning the body")
         ax.set_title("All-MiniLM-L6, fully tuned: eight directions a matrix do nearly all")
         ax.set_xlim(-0.2, 1.3 * FULL)
-        ax.legend(loc="upper left")
+        ax.legend(loc="lower left", bbox_to_anchor=(0.25, 0.02))
         save(fig, "truncated", runs)
