@@ -9,7 +9,7 @@ a warm round:
 * ``svdvals``: ``torch.linalg.svdvals(tuned - base)``, matrix by matrix;
 * ``gram``: float64 Gram matrix of the smaller side and its eigenvalues, matrix by matrix;
 * ``spectrum``: singular values and every measure, as this package makes them;
-* ``report``: with noise, null and verdict; ``report, in turn`` without matrices side by side;
+* ``report``: with noise, null and verdict;
 * ``weightwatcher``: its default analysis of a model made of the differences, where it is installed.
 """
 
@@ -92,10 +92,6 @@ def report(deltas: list[Delta]) -> list[object]:
     return list(in_order(judge, deltas))
 
 
-def report_in_turn(deltas: list[Delta]) -> list[object]:
-    return [judge(delta) for delta in deltas]
-
-
 def weightwatcher_arm() -> Arm | None:
     """Return WeightWatcher's default analysis of the differences as an arm; None where it is not installed."""
     try:
@@ -126,7 +122,6 @@ def run(rounds: int = 5) -> dict[str, Any]:
         "gram": gram,
         "spectrum": spectrum,
         "report": report,
-        "report, in turn": report_in_turn,
     }
     peer = weightwatcher_arm()
     if peer is not None:
