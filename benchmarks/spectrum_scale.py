@@ -30,15 +30,21 @@ from idim.files import write_json
 VOCABULARY, WIDTH, INNER, KEYS = 32_000, 2048, 5632, 256
 LAYERS_A_SHARD = 4
 
+# VmHWM is that of the process's own memory; ru_maxrss would begin with that of the process it was forked from
+PEAK = """
+def PEAK():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("VmHWM"))
+"""
 REPORT = """
-import sys, time, resource
+import sys, time
 from idim.spectral.spectrum import spectrum
 start = time.perf_counter()
 found = spectrum(sys.argv[1], sys.argv[2], quiet=True)
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, found.summary.whole.verdict)
+print(time.perf_counter() - start, PEAK(), found.summary.whole.verdict)
 """
 LEAST = """
-import sys, time, resource, json
+import sys, time, json
 from pathlib import Path
 from safetensors import safe_open
 import scipy.linalg
@@ -52,7 +58,7 @@ def work(name):
     scipy.linalg.eigvalsh(change.T @ change, check_finite=False)
 start = time.perf_counter()
 list(in_order(work, index))
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "")
+print(time.perf_counter() - start, PEAK(), "")
 """
 
 
@@ -102,7 +108,7 @@ def _change(base: Tensor, relative: float, rank: int, generator: torch.Generator
 
 def arm(program: str, folder: Path) -> dict[str, Any]:
     """Run one arm in a process of its own; return its seconds and its peak resident size in GB."""
-    command = [sys.executable, "-c", program, str(folder / "base"), str(folder / "tuned")]
+    command = [sys.executable, "-c", PEAK + program, str(folder / "base"), str(folder / "tuned")]
     done = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return {"seconds": float(done[0]), "peak_gb": float(done[1]) / 1e6, "verdict": " ".join(done[2:])}
 
