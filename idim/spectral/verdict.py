@@ -43,10 +43,10 @@ row or column has rank one, which is full.
 Why half: a change of rank r is m r + n r numbers as factors; for a square matrix these are fewer than m n
 below n/2, and only there.
 
-The rate is that of each test and each matrix. The noise is *one* rounding of each stored number. A change that was rounded
-again at every step on its way (an optimizer that keeps its weights in the stored format and moves them by little)
-carries the sum of those errors; they are part of what was read, so beyond its directions stands more than one rounding
-leaves, and it can be called full-rank where its exact sum would be of low rank.
+The rate is that of each test and each matrix. The noise is *one* rounding of each stored number. A change that was
+rounded again at every step on its way (an optimizer that keeps its weights in the stored format and moves them by
+little) carries the sum of those errors; they are part of what was read, so beyond its directions stands more than one
+rounding leaves, and it can be called full-rank where its exact sum would be of low rank.
 """
 
 from __future__ import annotations
