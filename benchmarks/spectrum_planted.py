@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from idim.files import write_json
-from idim.spectral.delta import Delta
-from idim.spectral.judge import MatrixReport, judge
+from idim.spectral.judgement.judge import MatrixReport, judge
+from idim.spectral.pairing.delta import Delta
 
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHAPES = ((512, 768), (384, 384), (1536, 384), (128, 1024), (64, 64), (30, 200), (16, 16))

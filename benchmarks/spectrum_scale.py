@@ -48,7 +48,7 @@ import sys, time, json
 from pathlib import Path
 from safetensors import safe_open
 import scipy.linalg
-from idim.spectral.pool import in_order
+from idim.spectral.judgement.pool import in_order
 folders = [Path(a) for a in sys.argv[1:3]]
 index = json.loads((folders[0] / "model.safetensors.index.json").read_text())["weight_map"]
 def work(name):

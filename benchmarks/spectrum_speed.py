@@ -30,12 +30,12 @@ import torch
 from torch import Tensor
 
 from idim.files import write_json
-from idim.spectral.decompose import eigenvalues
-from idim.spectral.delta import Delta
-from idim.spectral.judge import judge
-from idim.spectral.measures import measure
-from idim.spectral.pool import in_order
-from idim.spectral.scan import add_gram, differences, upright
+from idim.spectral.decomposition.decompose import eigenvalues
+from idim.spectral.decomposition.scan import add_gram, differences, upright
+from idim.spectral.judgement.judge import judge
+from idim.spectral.judgement.measures import measure
+from idim.spectral.judgement.pool import in_order
+from idim.spectral.pairing.delta import Delta
 
 Arm = Callable[[list[Delta]], object]
 

@@ -3,7 +3,7 @@
     python -m experiments.shared_directions         # after: python -m experiments.spectra train
 
 The eight leading directions of every matrix's change are compared with those of another change, and with
-what random directions share (:mod:`idim.spectral.compare`). Summaries go to
+what random directions share (:mod:`idim.spectral.comparison.compare`). Summaries go to
 ``experiments/results/spectra/shared.json``.
 """
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from idim import projections
     from idim.dimension.measure import measure
     from idim.dimension.result import DimensionResult
-    from idim.spectral.report import SpectrumReport
+    from idim.spectral.report.spectrum_report import SpectrumReport
     from idim.spectral.spectrum import spectrum
     from idim.subspace import Subspace
 
@@ -22,7 +22,7 @@ __all__ = ["DimensionResult", "SpectrumReport", "Subspace", "__version__", "meas
 
 _HOMES = {
     "DimensionResult": "idim.dimension.result",
-    "SpectrumReport": "idim.spectral.report",
+    "SpectrumReport": "idim.spectral.report.spectrum_report",
     "Subspace": "idim.subspace",
     "measure": "idim.dimension.measure",
     "spectrum": "idim.spectral.spectrum",

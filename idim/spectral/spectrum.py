@@ -1,8 +1,9 @@
 """``spectrum``: from two models to the rank of what changed between them.
 
-The flow: pair the tensors by name (:mod:`idim.spectral.pairs`), judge each (:mod:`idim.spectral.judge`), keep each
-verdict as it is made (:mod:`idim.spectral.journal`), put them together (:mod:`idim.spectral.summary`). One pair of
-tensors is in memory for each thread (:mod:`idim.spectral.pool`).
+The flow: pair the tensors by name (:mod:`idim.spectral.pairing.pairs`), judge each
+(:mod:`idim.spectral.judgement.judge`), keep each verdict as it is made (:mod:`idim.spectral.judgement.journal`), put
+them together (:mod:`idim.spectral.report.summary`). One pair of tensors is in memory for each thread
+(:mod:`idim.spectral.judgement.pool`).
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from pathlib import Path
 
 import idim
 from idim.files import writable_folder
-from idim.spectral.growth import Growth, checkpoints_in, growth
-from idim.spectral.journal import Journal
-from idim.spectral.judging import SPECTRUM_VERSION, Judging, chosen, judge_pairs, question
-from idim.spectral.packaged import packaged
-from idim.spectral.pairs import Model, Pairs, open_pairs
-from idim.spectral.report import SpectrumReport
+from idim.spectral.comparison.together import ModelComparison
+from idim.spectral.comparison.versus import COMPARISON_VERSION, compare_models
+from idim.spectral.judgement.journal import Journal
+from idim.spectral.judgement.judging import SPECTRUM_VERSION, Judging, chosen, judge_pairs, question
+from idim.spectral.pairing.pairs import Model, Pairs, open_pairs
+from idim.spectral.reading.packaged import packaged
+from idim.spectral.report.growth import Growth, checkpoints_in, growth
+from idim.spectral.report.spectrum_report import SpectrumReport
 from idim.spectral.request import DIRECTIONS, SpectrumRequest
-from idim.spectral.together import ModelComparison
-from idim.spectral.versus import COMPARISON_VERSION, compare_models
 
 LIBRARIES = ("torch", "numpy", "scipy")
 NO_BASE = "-"

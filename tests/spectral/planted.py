@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from idim.spectral.delta import Delta
+from idim.spectral.pairing.delta import Delta
 
 
 def normal(*shape, seed=0):

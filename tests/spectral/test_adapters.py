@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from idim.errors import RequestError
-from idim.spectral.pairs import open_pairs
+from idim.spectral.pairing.pairs import open_pairs
 
 peft = pytest.importorskip("peft")
 Conv1D = pytest.importorskip("transformers.pytorch_utils").Conv1D
@@ -292,7 +292,7 @@ def test_lora_is_read_without_peft(tmp_path):
     trained(tmp_path, peft.LoraConfig(target_modules=["query"], r=4))
     program = (
         "import sys; sys.modules['peft'] = None\n"
-        "from idim.spectral.pairs import open_pairs\n"
+        "from idim.spectral.pairing.pairs import open_pairs\n"
         "pairs = open_pairs(sys.argv[1], sys.argv[2])\n"
         "assert all(pairs.load(name).factors for name in pairs.names)\n"
         "assert 'transformers' not in sys.modules\n"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from idim.errors import RequestError
-from idim.spectral.angles import chordal, geodesic, principal_angles
-from idim.spectral.similarity import similarity_table
+from idim.spectral.comparison.angles import chordal, geodesic, principal_angles
+from idim.spectral.comparison.similarity import similarity_table
 
 EXACT = {"rtol": 0.0, "atol": 1e-12}
 

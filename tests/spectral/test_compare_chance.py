@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from idim.errors import RequestError
-from idim.spectral.chance import (
+from idim.spectral.comparison.chance import (
     overlap_variance,
     random_angles,
     random_best_cosine,

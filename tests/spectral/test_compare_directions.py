@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from idim.errors import RequestError
-from idim.spectral import directions
-from idim.spectral.angles import principal_angles
-from idim.spectral.delta import Delta, Factors
-from idim.spectral.directions import Directions, of_base, of_factors, of_matrix
-from idim.spectral.update import update_of
+from idim.spectral.comparison.angles import principal_angles
+from idim.spectral.comparison.update import update_of
+from idim.spectral.decomposition import directions
+from idim.spectral.decomposition.directions import Directions, of_base, of_factors, of_matrix
+from idim.spectral.pairing.delta import Delta, Factors
 
 SHAPES = [(30, 12), (12, 30), (20, 20), (1, 9), (9, 1)]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from idim.errors import RequestError
-from idim.spectral.compare import against_base
-from idim.spectral.delta import Delta, Factors
-from idim.spectral.directions import of_base, of_matrix
-from idim.spectral.intruders import Intruders, intruders
+from idim.spectral.comparison.compare import against_base
+from idim.spectral.comparison.intruders import Intruders, intruders
+from idim.spectral.decomposition.directions import of_base, of_matrix
+from idim.spectral.pairing.delta import Delta, Factors
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from idim import plots
 from idim.errors import RequestError
-from idim.spectral import chance, similarity, together, versus
-from idim.spectral.pairs import Pairs, open_pairs
-from idim.spectral.similarity_map import similarity_map
-from idim.spectral.together import ModelComparison
-from idim.spectral.versus import compare_models
+from idim.spectral.comparison import chance, similarity, together, versus
+from idim.spectral.comparison.similarity_map import similarity_map
+from idim.spectral.comparison.together import ModelComparison
+from idim.spectral.comparison.versus import compare_models
+from idim.spectral.pairing.pairs import Pairs, open_pairs
 
 State = dict[str, Tensor]
 

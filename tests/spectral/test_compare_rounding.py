@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from idim.spectral.compare import compare
-from idim.spectral.delta import Delta
-from idim.spectral.update import update_of
+from idim.spectral.comparison.compare import compare
+from idim.spectral.comparison.update import update_of
+from idim.spectral.pairing.delta import Delta
 
 SHAPE = (400, 300)
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from idim.errors import RequestError
-from idim.spectral.compare import against_base, align, compare
-from idim.spectral.comparison import BaseComparison, Comparison
-from idim.spectral.delta import Delta, Factors
-from idim.spectral.update import inner_product, update_of
+from idim.spectral.comparison.compare import against_base, align, compare
+from idim.spectral.comparison.records import BaseComparison, Comparison
+from idim.spectral.comparison.update import inner_product, update_of
+from idim.spectral.pairing.delta import Delta, Factors
 
 M, N = 60, 40
 

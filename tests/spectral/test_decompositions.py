@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idim.errors import RequestError
-from idim.spectral.decompose import of_factors, randomized, singular_values
-from idim.spectral.delta import Factors
+from idim.spectral.decomposition.decompose import of_factors, randomized, singular_values
+from idim.spectral.pairing.delta import Factors
 
 
 def normal(*shape, seed=0, dtype=torch.float64):

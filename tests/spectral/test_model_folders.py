@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from idim.errors import RequestError
-from idim.spectral.folders import open_files
-from idim.spectral.hub import fetch, looks_like_name
-from idim.spectral.pairs import open_pairs
+from idim.spectral.pairing.pairs import open_pairs
+from idim.spectral.reading.folders import open_files
+from idim.spectral.reading.hub import fetch, looks_like_name
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "b.weight": torch.ones(3, 2)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from idim.spectral.modules import KINDS, Module, modules_of
+from idim.spectral.report.modules import KINDS, Module, modules_of
 
 KNOWN = [
     ("bert.embeddings.word_embeddings.weight", "embedding", None),

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from idim.errors import RequestError
-from idim.spectral import deflate, scan
-from idim.spectral.grids import FORMATS
+from idim.spectral.decomposition import deflate, scan
+from idim.spectral.reading.grids import FORMATS
 
 
 def normal(*shape, seed=0, dtype=torch.float32):

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from idim.errors import RequestError
-from idim.spectral.pairs import open_pairs
+from idim.spectral.pairing.pairs import open_pairs
 
 
 def weights(*, seed: int = 0, layers: int = 3, vocabulary: int = 300) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idim.spectral import random_matrices as rm
+from idim.spectral.noise import random_matrices as rm
 
 
 def top(variances, generator):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idim.spectral.grids import FORMATS, grid_of
-from idim.spectral.rounding import loss, moments
+from idim.spectral.noise.rounding import loss, moments
+from idim.spectral.reading.grids import FORMATS, grid_of
 
 NARROW = [dtype for dtype in FORMATS if dtype != torch.float64]
 

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from idim.errors import RequestError
-from idim.spectral.header import BITS, IN_TORCH, read_header
-from idim.spectral.tensors import Safetensors
+from idim.spectral.reading.header import BITS, IN_TORCH, read_header
+from idim.spectral.reading.tensors import Safetensors
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 INTEGERS = [torch.int64, torch.int32, torch.uint8, torch.bool]

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from idim.spectral.pool import in_order
+from idim.spectral.judgement.pool import in_order
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idim.errors import RequestError
-from idim.spectral import random_matrices
-from idim.spectral.measures import ZERO, measure, residual_curve
+from idim.spectral.judgement.measures import ZERO, measure, residual_curve
+from idim.spectral.noise import random_matrices
 
 # singular values over twelve orders of magnitude, many or few, some zero
 spectra = st.lists(st.floats(1e-9, 1e3) | st.just(0.0), min_size=1, max_size=40).map(

@@ -12,7 +12,7 @@ from spectrum_cases import QUERY, encoder, pair, tuned, write
 
 from idim import Subspace
 from idim.cli import main
-from idim.spectral.report import SpectrumReport
+from idim.spectral.report.spectrum_report import SpectrumReport
 
 
 @pytest.fixture

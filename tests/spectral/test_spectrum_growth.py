@@ -9,8 +9,8 @@ from spectrum_cases import encoder, pair, tuned, write
 
 from idim import plots
 from idim.errors import RequestError
-from idim.spectral import picture
-from idim.spectral.growth import Growth, checkpoints_in, growth
+from idim.spectral.report import picture
+from idim.spectral.report.growth import Growth, checkpoints_in, growth
 from idim.spectral.spectrum import spectrum
 
 

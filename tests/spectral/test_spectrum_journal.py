@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from idim.errors import RequestError
-from idim.spectral.journal import Journal
+from idim.spectral.judgement.journal import Journal
 
 QUESTION = {"pair": "abc", "seed": 0}
 

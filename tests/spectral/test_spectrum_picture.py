@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from spectrum_cases import KEY, QUERY, UP, encoder, tuned
 
 from idim import plots
-from idim.spectral import picture
-from idim.spectral.report import SpectrumReport
+from idim.spectral.report import picture
+from idim.spectral.report.spectrum_report import SpectrumReport
 from idim.spectral.spectrum import spectrum
 
 

@@ -12,8 +12,8 @@ from spectrum_cases import KEY, QUERY, UP, encoder, pair, tuned, write
 
 import idim
 from idim.errors import RequestError
-from idim.spectral import judging
-from idim.spectral.report import SpectrumReport
+from idim.spectral.judgement import judging
+from idim.spectral.report.spectrum_report import SpectrumReport
 from idim.spectral.spectrum import spectrum
 
 
@@ -166,7 +166,7 @@ def test_comparison_is_part_of_the_report_and_resumes(tmp_path: Path, monkeypatc
     assert (out / "comparison.png").exists()
     assert SpectrumReport.load(out) == found
     assert "cosine" in str(found)
-    monkeypatch.setattr("idim.spectral.versus.compare_pair", lambda *_, **__: pytest.fail("compared again"))
+    monkeypatch.setattr("idim.spectral.comparison.versus.compare_pair", lambda *_, **__: pytest.fail("compared again"))
     assert spectrum(base, after, against=after, directions=2, include="*.query.*", out=out, quiet=True) == found
 
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spectrum_cases import normal, planted
 
-from idim.spectral.delta import Delta
-from idim.spectral.judge import judge
-from idim.spectral.matrix_report import MatrixReport
-from idim.spectral.modules import modules_of
-from idim.spectral.summary import effective_share, group_of, sizes_of, summarize
+from idim.spectral.judgement.judge import judge
+from idim.spectral.judgement.matrix_report import MatrixReport
+from idim.spectral.pairing.delta import Delta
+from idim.spectral.report.modules import modules_of
+from idim.spectral.report.summary import effective_share, group_of, sizes_of, summarize
 
 
 def report(change: torch.Tensor, *, name: str = "a.weight") -> MatrixReport:

@@ -13,7 +13,7 @@ from torch import nn
 
 from idim import projections
 from idim.errors import RequestError
-from idim.spectral.pairs import Pairs, open_pairs
+from idim.spectral.pairing.pairs import Pairs, open_pairs
 from idim.subspace import Subspace
 
 KINDS = ["hadamard", "fastfood", "dense", "sparse", "uniform", "kronecker", "layerwise:hadamard"]

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idim.spectral.delta import Delta, Factors
-from idim.spectral.renaming import Renaming, find_renaming, rename
-from idim.spectral.shapes import views
+from idim.spectral.pairing.delta import Delta, Factors
+from idim.spectral.pairing.renaming import Renaming, find_renaming, rename
+from idim.spectral.pairing.shapes import views
 
 SHAPES = [
     ("w", (5, 3), (5, 3), ""),

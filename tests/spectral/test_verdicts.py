@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from planted import normal, pair, product, weights
 
 from idim.errors import RequestError
-from idim.spectral.delta import Delta, Factors
-from idim.spectral.judge import MatrixReport, VectorReport, judge
+from idim.spectral.judgement.judge import MatrixReport, VectorReport, judge
+from idim.spectral.pairing.delta import Delta, Factors
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -1,0 +1,1 @@
+"""Two updates of one base: angles, overlap, intruders, and what chance alone would share."""

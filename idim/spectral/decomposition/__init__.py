@@ -1,0 +1,1 @@
+"""One matrix: the pass over its two versions, its singular values and its leading directions."""

@@ -1,0 +1,1 @@
+"""The answer of ``spectrum``: summaries, tables, pictures, growth over a training."""
