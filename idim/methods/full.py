@@ -1,0 +1,74 @@
+"""Full tuning, and its least: the head alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from idim.methods.base import Attached, Group, Method, Setting
+from idim.methods.places import body_parameters
+
+
+class Moved(Attached):
+    """Some of the network's own parameters, trained in place.
+
+    Args:
+        model: the network.
+        names: of the parameters that move; their initial values are kept, so that they can be given back.
+    """
+
+    def __init__(self, model: nn.Module, names: Mapping[str, nn.Parameter]) -> None:
+        super().__init__(model)
+        self.moved = dict(names)
+        self.initial = {name: parameter.detach().clone() for name, parameter in names.items()}
+        for parameter in names.values():
+            parameter.requires_grad_(True)
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return the parameters that moved."""
+        return {name: parameter.detach() for name, parameter in self.moved.items()}
+
+    def merge(self) -> nn.Module:
+        """Return the network as it is: it was trained in place."""
+        return self.module
+
+    def detach(self) -> nn.Module:
+        """Return the network with its initial values back in place."""
+        for name, parameter in self.moved.items():
+            parameter.data.copy_(self.initial[name])
+            parameter.requires_grad_(False)
+        return self.module
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full(Method):
+    """Every parameter moves."""
+
+    name: ClassVar[str] = "full"
+    group: ClassVar[Group] = "full"
+    source: ClassVar[str] = "the usual fine-tuning"
+
+    def attach(self, model: nn.Module, setting: Setting) -> Attached:
+        """Let every parameter move."""
+        return Moved(model, body_parameters(model))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Method):
+    """Nothing moves but the head: a linear probe of the frozen network's features."""
+
+    name: ClassVar[str] = "probe"
+    group: ClassVar[Group] = "full"
+    source: ClassVar[str] = "G. Alain and Y. Bengio, Linear classifier probes, 2016, arXiv:1610.01644"
+
+    @property
+    def through(self) -> bool:
+        """No gradient is asked of the network."""
+        return False
+
+    def attach(self, model: nn.Module, setting: Setting) -> Attached:
+        """Leave everything as it is."""
+        return Moved(model, {})
