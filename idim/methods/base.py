@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from idim.errors import RequestError
@@ -70,6 +71,24 @@ class Attached:
     @abc.abstractmethod
     def stored(self) -> dict[str, Tensor]:
         """Return all that has to be kept, beside the base and the head, to answer like this again."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what :meth:`stored` gave, on a fresh attachment of the same method to the same base.
+
+        Here each tensor goes into the parameter or buffer of its name; a method whose stored form is another says how.
+
+        Raises:
+            RequestError: for a tensor of an unknown name or another shape.
+        """
+        own = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                if name not in own or own[name].shape != tensor.shape:
+                    raise RequestError(
+                        f"what is restored must be tensors of the attached network; received {name!r} "
+                        f"of shape {list(tensor.shape)}"
+                    )
+                own[name].copy_(tensor)
 
     def merge(self) -> nn.Module:
         """Return the network at theta(phi), of the base's own modules and names; the method is off it then.

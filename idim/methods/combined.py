@@ -5,7 +5,7 @@ Their changes add up in the network; it merges where all of them do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +42,12 @@ class AttachedTogether(Attached):
     def stored(self) -> dict[str, Tensor]:
         """Return those of all parts, each under the number of its part."""
         return {f"{i}.{name}": t for i, part in enumerate(self.parts) for name, t in part.stored().items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give every part its own."""
+        for i, part in enumerate(self.parts):
+            mine = f"{i}."
+            part.restore({n.removeprefix(mine): t for n, t in tensors.items() if n.startswith(mine)})
 
     def merge(self) -> nn.Module:
         """Merge every part."""

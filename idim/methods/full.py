@@ -9,7 +9,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from idim.methods.base import Attached, Group, Method, Setting
-from idim.methods.places import body_parameters
+from idim.methods.places import body_parameters, nothing
+from idim.models import HEAD, has_head
 
 
 class Moved(Attached):
@@ -70,5 +71,11 @@ class Probe(Method):
         return False
 
     def attach(self, model: nn.Module, setting: Setting) -> Attached:
-        """Leave everything as it is."""
+        """Leave everything as it is.
+
+        Raises:
+            CannotAttach: when the network has no head of its own.
+        """
+        if not has_head(model):
+            raise nothing(self.name, model, f"a fresh last layer, a module named {HEAD!r}")
         return Moved(model, {})

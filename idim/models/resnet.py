@@ -75,7 +75,7 @@ class ResNet(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return [n, outputs] for pixels [n, 1 or 3, height, width] in [0, 1]."""
         x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(_normalised(pixels)))))))
-        answer: Tensor = self.head(x.mean(dim=(2, 3)))
+        answer: Tensor = self.head(x.mean(dim=(2, 3)).to(self.head.weight.dtype))
         return answer
 
 
