@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from idim.dimension.progress import Later, Progress
 from idim.dimension.protocols import Protocol
 from idim.dimension.rates import RateRule
 from idim.dimension.search import Point
@@ -14,8 +15,6 @@ from idim.tasks import Task
 
 Seen = dict[int, dict[int, float]]
 """The observations of a search so far: score by d and seed."""
-Progress = Callable[[str, Outcome], None]
-"""Told the stage of the measure and each run that was trained now."""
 
 
 @dataclass
@@ -31,6 +30,7 @@ class Bench:
     head: Head = "inside"
     head_lr: float | None = None
     stage: str = ""
+    later: Later = field(default_factory=Later)
     used: dict[str, Outcome] = field(default_factory=dict)
 
     def full(self, lr: float, seed: int) -> RunSpec:
@@ -58,7 +58,9 @@ class Bench:
 
     def train(self, specs: Sequence[RunSpec]) -> list[Outcome]:
         """Train what the store lacks; return the outcomes in the order of the specs."""
-        outcomes = self.engine.map(specs, progress=lambda outcome: self.progress(self.stage, outcome))
+        missing = [spec for spec in specs if self.engine.store.get(spec) is None]
+        self.progress.begin(self.stage, missing, self.later)
+        outcomes = self.engine.map(specs, progress=self.progress.advance)
         self.used |= outcomes
         return [outcomes[spec.key] for spec in specs]
 

@@ -16,6 +16,7 @@ from idim.dimension import rates
 from idim.dimension.bar import Bar
 from idim.dimension.bench import Bench, Seen
 from idim.dimension.estimate import Estimate, estimate
+from idim.dimension.outlook import Outlook
 from idim.dimension.rates import RateRule, Trial
 from idim.dimension.request import MeasureRequest
 from idim.dimension.result import CurvePoint, DimensionResult
@@ -89,19 +90,30 @@ class Procedure:
         answer = self.estimate(self.seen, level)
         return self.report(reference, rule, threshold, answer, stopped)
 
+    @property
+    def outlook(self) -> Outlook:
+        """The trainings that are expected at every stage."""
+        return Outlook(self.request, tunes=self.bench.protocol.rule is None, tuning=rates.LEAST_TRIED * self.tune_seeds)
+
+    @property
+    def tune_seeds(self) -> int:
+        """Seeds of each learning rate that is tried."""
+        return min(TUNE_SEEDS, self.request.seeds)
+
     # -- the bar ------------------------------------------------------------------------------
 
     def reference(self) -> Reference:
         """Train in full where the bar is relative: tune the rate, then one run a seed."""
         if not self.bar.relative:
             return Reference()
-        self.bench.stage = "reference"
+        self.bench.stage, self.bench.later = "reference", self.outlook.while_tuning_reference
         optimizer = self.bench.protocol.recipe.optimizer
         lr = self.bench.protocol.full_lr
         tried: dict[float, float | None] = {}
         if lr is None:
             starts = rates.START_PRETRAINED if models.is_pretrained(self.bench.model) else rates.START_FULL
             lr, tried = rates.tune(lambda lrs: self._tuning_scores(None, lrs), starts[optimizer])
+        self.bench.later = self.outlook.after_reference
         outcomes = self.bench.train([self.bench.full(lr, seed) for seed in range(self.request.reference_seeds)])
         scores = tuple(o.result.score for o in outcomes if o.result)
         if not scores:
@@ -124,14 +136,14 @@ class Procedure:
         return rule
 
     def _tune_at(self, d: int, start: float, before: tuple[Trial, ...]) -> RateRule:
-        self.bench.stage = f"learning rate at d = {d}"
+        self.bench.stage, self.bench.later = f"learning rate at d = {d}", self.outlook.while_tuning
         root = math.sqrt(d)
         c, tried = rates.tune(lambda cs: self._tuning_scores(d, [c / root for c in cs]), start)
         return rates.tuned(c, (*before, *(Trial(d, c / root, s) for c, s in tried.items())))
 
     def _tuning_scores(self, d: int | None, lrs: Sequence[float]) -> list[tuple[float, ...] | None]:
         """Return the selection scores of each rate over the tuning seeds; None if one failed."""
-        seeds = range(min(TUNE_SEEDS, self.request.seeds))
+        seeds = range(self.tune_seeds)
         make = self.bench.full if d is None else functools.partial(self.bench.subspace, d)
         flat = self.bench.selection_scores([make(lr, seed) for lr in lrs for seed in seeds])
         groups = [tuple(flat[i : i + len(seeds)]) for i in range(0, len(flat), len(seeds))]
@@ -167,6 +179,7 @@ class Procedure:
             )
             if proposal.done:
                 break
+            self.bench.later = self.outlook.in_search(len(proposal.points), sum(map(len, seen.values())) + len(failed))
             self.bench.observe(proposal.points, rule, seen, failed)
         if not seen:
             raise RequestError(f"every training failed; the first: {self.bench.failures()[0].message}")

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 GRID_FACTOR = 4.0
 MAX_GROWTH = 4
+LEAST_TRIED = 5  # rates: three of the first grid, two around the best
 START = {"adam": 1.2, "adamw": 1.2, "sgd": 3.0, "lbfgs": 1.0}  # c of subspace runs
 START_FULL = {"adam": 2e-3, "adamw": 2e-3, "sgd": 0.1, "lbfgs": 1.0}
 START_PRETRAINED = {"adam": 1e-4, "adamw": 1e-4, "sgd": 0.01, "lbfgs": 1.0}
