@@ -64,6 +64,21 @@ def tiny_llama(folder: Path) -> Path:
     return folder
 
 
+def tiny_decoder(folder: Path, *, tied: bool = True, seed: int = 0) -> Path:
+    """Save a decoder of two layers of 16 with its output layer and its tokenizer; return the folder."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(SPECIAL) + len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=32, tie_word_embeddings=tied,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(torch.Generator().manual_seed(seed).get_state())
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tiny_tokenizer(folder)
+    return folder
+
+
 def sentences(rows: int, *, seed: int = 0) -> list[tuple[str, int]]:
     """Return texts of 2 to 9 words with a label: whether "good" or "fine" is among them."""
     generator = torch.Generator().manual_seed(seed)

@@ -77,7 +77,7 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
     task = tasks.load(request.task, data=request.data)
     model = models.resolve(task.default_model if request.model is None else request.model)
     bar = Bar.parse(task.default_bar if request.bar is None else request.bar)
-    head, head_lr = head_of(request, model)
+    head, head_lr = head_of(request, task, model)
     layout = _layout(request, task, model, head)
     d_range = _d_range(request, layout)
     out = writable_folder(output_folder(request))
@@ -90,13 +90,13 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
         return Procedure(request, bench, bar, layout.D, *d_range).result()
 
 
-def head_of(request: MeasureRequest, model: str) -> tuple[Head, float | None]:
+def head_of(request: MeasureRequest, task: Task, model: str) -> tuple[Head, float | None]:
     """Return what becomes of the head, and its learning rate where it is trained directly.
 
     Raises:
         RequestError: for a rate of a head that is not trained directly.
     """
-    head: Head = usual_head(model) if request.head == "auto" else request.head
+    head: Head = usual_head(model, task) if request.head == "auto" else request.head
     if head == "trained":
         return head, HEAD_LR if request.head_lr is None else request.head_lr
     if request.head_lr is not None:
@@ -111,7 +111,9 @@ def _layout(request: MeasureRequest, task: Task, model: str, head: Head) -> Layo
         RequestError: when the network cannot be built, or has no head to treat apart.
     """
     weights = weights_folder(request.data)
-    net = models.build(model, input_shape=task.input_shape, outputs=task.outputs, seed=0, weights=weights)
+    net = models.build(
+        model, input_shape=task.input_shape, outputs=task.outputs, seed=0, weights=weights, next_token=task.next_token
+    )
     if head == "inside":
         return Layout.of(net)
     if not models.has_head(net):

@@ -40,6 +40,7 @@ def build(
     seed: int,
     dropout: bool = False,
     weights: Path | None = None,
+    next_token: bool = False,
 ) -> nn.Module:
     """Return a float32 network on the CPU, what is fresh in it drawn from the stream "init" of ``seed``.
 
@@ -50,14 +51,17 @@ def build(
         seed: any integer; the same seed gives the same weights.
         dropout: keep the dropout rates of a language model's configuration.
         weights: the folder of pretrained networks, for ``resnet20`` and its like.
+        next_token: a decoder with its own output layer (:mod:`idim.models.next_token`), not a fresh head.
 
     Raises:
         RequestError: for an unknown name, a wrong argument, or inputs that the network cannot take.
     """
+    _check_inputs(name, input_shape)
     if user.is_path(name):
         return user.build(name, input_shape, outputs, generator(seed, "init"))
-    _check_inputs(name, input_shape)
     bare, scratch = name.removeprefix(SCRATCH), name.startswith(SCRATCH)
+    if next_token:
+        return pretrained.build_next_token(bare, seed=seed, scratch=scratch, dropout=dropout)
     if reads_texts(name):
         return pretrained.build(bare, outputs=outputs, seed=seed, scratch=scratch, dropout=dropout)
     if resnet.knows(bare):
@@ -111,7 +115,7 @@ def _check_inputs(name: str, input_shape: tuple[int, ...]) -> None:
         raise RequestError(f"model {name!r} takes texts; received rows of shape {list(input_shape)}: give mlp or lenet")
     if not reads_texts(name) and not input_shape:
         bare = name.removeprefix(SCRATCH)
-        if not resnet.knows(bare) and bare.partition(":")[0] not in MODELS:
+        if not (user.is_path(name) or resnet.knows(bare) or bare.partition(":")[0] in MODELS):
             raise unknown("model", bare, KNOWN)
         raise RequestError(f"model {name!r} takes numbers; received texts: give minilm, a folder or a hub name")
 

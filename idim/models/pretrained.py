@@ -33,9 +33,10 @@ from safetensors import SafetensorError
 from idim.errors import RequestError
 from idim.models.init import generator
 from idim.models.language import TextModel, packed
+from idim.models.next_token import NextToken
 from idim.models.origin import INSTALL, PACKAGES, Origin, folder_digest, knows, origin_of, parted
 
-__all__ = ["PACKAGES", "build", "encode", "knows", "pin"]
+__all__ = ["PACKAGES", "build", "build_next_token", "encode", "knows", "pin"]
 
 LONGEST = 1 << 16  # tokens, where neither model nor tokenizer has a limit
 DROPOUTS = re.compile("dropout|pdrop")
@@ -65,10 +66,24 @@ def build(name: str, *, outputs: int, seed: int, scratch: bool, dropout: bool) -
     """
     origin = origin_of(name)
     config = _config(origin, dropout)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.set_state(generator(seed, "init").get_state())
-        body = _drawn(config) if scratch else _loaded(name, origin, config)
+    body = _body(name, origin, config, seed, scratch, "AutoModel")
     return TextModel(body, outputs=outputs, causal=_is_causal(config), generator=generator(seed, "head"))
+
+
+def build_next_token(name: str, *, seed: int, scratch: bool, dropout: bool) -> NextToken:
+    """Return a decoder with its own output layer; with ``scratch`` all weights are drawn from ``seed``.
+
+    Raises:
+        RequestError: when it cannot be had, or is no decoder.
+    """
+    origin = origin_of(name)
+    config = _config(origin, dropout)
+    if not _is_causal(config):
+        raise RequestError(
+            f"to foretell next tokens takes a decoder; received {name!r}, a {config.model_type!r} encoder: "
+            "give smollm2, or the folder or hub name of a decoder"
+        )
+    return NextToken(_body(name, origin, config, seed, scratch, "AutoModelForCausalLM"))
 
 
 def encode(name: str, first: tuple[str, ...], second: tuple[str, ...] | None, length: int) -> torch.Tensor:
@@ -121,15 +136,22 @@ def _config(origin: Origin, dropout: bool) -> Any:
     return config
 
 
-def _drawn(config: Any) -> Any:
+def _body(name: str, origin: Origin, config: Any, seed: int, scratch: bool, kind: str) -> Any:
+    """Return the network, loaded or drawn, as the class ``kind`` of ``transformers``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(generator(seed, "init").get_state())
+        return _drawn(config, kind) if scratch else _loaded(name, origin, config, kind)
+
+
+def _drawn(config: Any, kind: str) -> Any:
     with _served(config.model_type) as transformers:
-        return transformers.AutoModel.from_config(config)
+        return getattr(transformers, kind).from_config(config)
 
 
-def _loaded(name: str, origin: Origin, config: Any) -> Any:
+def _loaded(name: str, origin: Origin, config: Any, kind: str) -> Any:
     options = origin.options if origin.gguf else {**origin.options, "use_safetensors": True}
     with _served(origin.place) as transformers, contextlib.redirect_stderr(io.StringIO()):  # GGUF has a bar of its own
-        body, info = transformers.AutoModel.from_pretrained(
+        body, info = getattr(transformers, kind).from_pretrained(
             origin.place, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
     missing = [key for key in sorted(info["missing_keys"]) if "pooler" not in key]

@@ -1,4 +1,4 @@
-"""What is trained in a run: the network itself, or a subspace around it, and what becomes of its head."""
+"""What is trained in a run: the network itself, a subspace around it or a method on it, and what becomes of its head."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from idim import models
+from idim import methods, models
 from idim.errors import RequestError
-from idim.runs.spec import RunSpec
+from idim.methods import Attached, Setting
+from idim.runs.optimize import Group
+from idim.runs.spec import PLAIN, RunSpec
 from idim.tasks import Task
 
 HEAD = f"{models.HEAD}.*"
+OF_HEAD = (f"{models.HEAD}.", f"model.{models.HEAD}.")
+"""How names of the head's parameters begin, in a network and in a module around it."""
 
 
 def network(spec: RunSpec, task: Task, weights: Path | None) -> nn.Module:
@@ -28,6 +32,7 @@ def network(spec: RunSpec, task: Task, weights: Path | None) -> nn.Module:
         seed=spec.seed,
         dropout=spec.recipe.dropout,
         weights=weights,
+        next_token=task.next_token,
     )
     if spec.head != "inside" and not models.has_head(model):
         raise RequestError(
@@ -40,10 +45,44 @@ def network(spec: RunSpec, task: Task, weights: Path | None) -> nn.Module:
     return model
 
 
+class Bare(Attached):
+    """No method: the network itself in full training, or the subspace that holds a copy of it."""
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return what was trained, but for the head."""
+        named = self.module.named_parameters()
+        return {name: p.detach() for name, p in named if p.requires_grad and not name.startswith(OF_HEAD)}
+
+    def merge(self) -> nn.Module:
+        """Return the network at its trained parameters."""
+        from idim.subspace import Subspace
+
+        return self.module.merged() if isinstance(self.module, Subspace) else self.module
+
+    def detach(self) -> nn.Module:
+        """Refuse: the initial parameters are not kept.
+
+        Raises:
+            RequestError: always.
+        """
+        raise RequestError("a run without a method keeps no initial parameters: build its network again")
+
+
+def attached(spec: RunSpec, model: nn.Module) -> Attached:
+    """Return the network with the method of a spec on it; it is changed in place.
+
+    Raises:
+        RequestError: when the method or the subspace has no place there.
+    """
+    if spec.method in PLAIN:
+        return Bare(learner(spec, model))
+    _freeze_head(spec, model)
+    return methods.attach(methods.parse(spec.method), model, Setting(seed=spec.seed, steps=spec.recipe.steps))
+
+
 def learner(spec: RunSpec, model: nn.Module) -> nn.Module:
     """Return what is called and trained: the model, or a copy of it whose parameters are theta0 + P z."""
-    if spec.head == "frozen":
-        model.get_submodule(models.HEAD).requires_grad_(False)
+    _freeze_head(spec, model)
     if spec.projection is None or spec.d is None:
         return model
     from idim.subspace import Subspace
@@ -52,12 +91,22 @@ def learner(spec: RunSpec, model: nn.Module) -> nn.Module:
     return Subspace(model, projection=spec.projection, d=spec.d, seed=spec.seed, train=train)
 
 
+def _freeze_head(spec: RunSpec, model: nn.Module) -> None:
+    if spec.head == "frozen":
+        model.get_submodule(models.HEAD).requires_grad_(False)
+
+
+def groups(spec: RunSpec, learned: Attached) -> list[Group]:
+    """Return the parameters that train at rates of their own: the head, and what the method says."""
+    own = [Group(parameters=parameters, lr=lr) for parameters, lr in learned.own_rates()]
+    return [Group(parameters=head_parameters(spec, learned.module), lr=spec.head_lr or 0.0), *own]
+
+
 def head_parameters(spec: RunSpec, module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters that train at the rate of the head; none unless the spec has such a rate."""
     if spec.head_lr is None:
         return []
-    marks = (f"{models.HEAD}.", f"model.{models.HEAD}.")
-    return [p for name, p in module.named_parameters() if name.startswith(marks) and p.requires_grad]
+    return [p for name, p in module.named_parameters() if name.startswith(OF_HEAD) and p.requires_grad]
 
 
 def tensors(module: nn.Module) -> dict[str, Tensor]:

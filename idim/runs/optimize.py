@@ -23,14 +23,15 @@ MOMENTUM = 0.9
 POOL = 32  # batches that share a pool of rows when rows of similar length go together
 
 AfterStep = Callable[[int], None]
+Penalty = Callable[[], Tensor | None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Head:
-    """Parameters with a learning rate of their own: the fresh last layer of a pretrained network."""
+class Group:
+    """Parameters with a learning rate of their own, such as the fresh last layer of a pretrained network."""
 
-    parameters: Sequence[nn.Parameter] = ()
-    lr: float = 0.0
+    parameters: Sequence[nn.Parameter]
+    lr: float
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def descend(
     recipe: Recipe,
     lr: float,
     generator: torch.Generator,
-    head: Head | None = None,
+    groups: Sequence[Group] = (),
+    penalty: Penalty | None = None,
     after_step: AfterStep | None = None,
 ) -> Descent:
     """Train the parameters of ``module`` that require gradients, in place.
@@ -61,15 +63,16 @@ def descend(
         recipe: optimizer, schedule, batches, steps.
         lr: learning rate, at its highest.
         generator: draws the order of the rows.
-        head: parameters that train at another rate.
-        after_step: told the number of steps done, after each.
+        groups: parameters that train at other rates.
+        penalty: added to the loss of each batch, but not to the loss that is returned.
+        after_step: told the number of steps done, after each; the gradients are still there.
 
     Raises:
         TrainingFailed: when a loss is not finite.
     """
     if recipe.optimizer == "lbfgs":
         return _lbfgs(module, loss, rows, recipe, lr)
-    optimizer = _optimizer(module, recipe, lr, head or Head())
+    optimizer = _optimizer(module, recipe, lr, [group for group in groups if group.parameters])
     peaks = [group["lr"] for group in optimizer.param_groups]
     losses: list[float] = []
     for step, batch in enumerate(batches(len(rows), recipe, generator, rows.lengths)):
@@ -78,8 +81,9 @@ def descend(
         optimizer.zero_grad()
         values = []
         for value in _parts(module, loss, rows, batch, recipe.accumulate):
+            extra = penalty() if penalty is not None and not values else None
             values.append(_finite(value.item(), step, lr))
-            value.backward()  # type: ignore[no-untyped-call]
+            (value if extra is None else value + extra).backward()  # type: ignore[no-untyped-call]
         losses.append(math.fsum(values))
         optimizer.step()
         if after_step is not None:
@@ -91,9 +95,11 @@ def descend(
 def _parts(module: nn.Module, loss: Loss, rows: Rows, batch: Tensor | slice, parts: int) -> Iterator[Tensor]:
     """Yield the losses of the parts of a batch; their sum is the batch's mean loss."""
     inputs, targets = rows.inputs[batch], rows.targets[batch]
-    for some, wanted in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
+    weights = torch.ones(len(targets), dtype=torch.long) if rows.weights is None else rows.weights[batch]
+    whole = max(1, int(weights.sum()))
+    for some, wanted, weight in zip(inputs.chunk(parts), targets.chunk(parts), weights.chunk(parts), strict=True):
         value = loss(module(some), wanted)
-        yield value if parts == 1 else value * (len(wanted) / len(targets))
+        yield value if parts == 1 else value * (int(weight.sum()) / whole)
 
 
 def _lbfgs(module: nn.Module, loss: Loss, rows: Rows, recipe: Recipe, lr: float) -> Descent:
@@ -128,11 +134,10 @@ def trainable(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
-def _optimizer(module: nn.Module, recipe: Recipe, lr: float, head: Head) -> torch.optim.Optimizer:
-    apart = {id(parameter) for parameter in head.parameters}
+def _optimizer(module: nn.Module, recipe: Recipe, lr: float, groups: Sequence[Group]) -> torch.optim.Optimizer:
+    apart = {id(parameter) for group in groups for parameter in group.parameters}
     parameters: list[dict[str, object]] = [{"params": [p for p in trainable(module) if id(p) not in apart]}]
-    if apart:
-        parameters.append({"params": list(head.parameters), "lr": head.lr})
+    parameters += [{"params": list(group.parameters), "lr": group.lr} for group in groups]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, weight_decay=recipe.l2, fused=True)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from idim import models
+from idim.errors import RequestError
 from idim.models.language import lengths
 from idim.runs.spec import RunSpec
 from idim.tasks import Recipe, Split, Task, Texts
@@ -22,13 +23,15 @@ class Rows:
 
     Attributes:
         inputs: [n, ...], what the network takes.
-        targets: class numbers [n] or values [n, 1].
+        targets: class numbers [n] or values [n, 1]; where next tokens are foretold, the number of them [n].
         lengths: number of tokens of each row, [n], where rows are texts.
+        weights: what each row counts in the mean loss of a batch, [n]; None: all the same.
     """
 
     inputs: Tensor
     targets: Tensor
     lengths: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -43,6 +46,8 @@ def rows_of(spec: RunSpec, split: Split) -> Rows:
     targets = _in_precision(split.targets, spec.recipe)
     if isinstance(split.inputs, Texts):
         tokens = _tokens(spec.model, split.inputs, spec.recipe.length)
+        if split.foretold:
+            return _foretold(tokens)
         return Rows(inputs=tokens, targets=targets, lengths=lengths(tokens))
     return Rows(inputs=_in_precision(split.inputs, spec.recipe), targets=targets)
 
@@ -54,8 +59,21 @@ def training_rows(spec: RunSpec, task: Task) -> Rows:
         return rows_of(spec, task.train)
     targets = torch.cat([task.train.targets, task.selection.targets])
     if isinstance(train, Texts) and isinstance(selection, Texts):
-        return rows_of(spec, Split(inputs=train.joined(selection), targets=targets))
+        return rows_of(spec, Split(inputs=_joined(train, selection), targets=targets))
     return rows_of(spec, Split(inputs=torch.cat([train, selection]), targets=targets))  # type: ignore[list-item]
+
+
+def _foretold(tokens: Tensor) -> Rows:
+    counts = (lengths(tokens) - 1).clamp(min=0)
+    if not counts.sum():
+        raise RequestError(f"texts must have two tokens for one to be foretold; received {len(tokens)} of fewer")
+    return Rows(inputs=tokens, targets=counts, lengths=lengths(tokens), weights=counts)
+
+
+@functools.lru_cache(maxsize=2)
+def _joined(train: Texts, selection: Texts) -> Texts:
+    """Return the rows of both; the same object again, so that it is tokenised once."""
+    return train.joined(selection)
 
 
 @functools.lru_cache(maxsize=KEPT)

@@ -23,10 +23,15 @@ RUN_VERSION = 1
 """Part of every key. Raise it when a spec would give other numbers than before: a change of training,
 initialisation, data order, scoring or splitting, or of the version of a projection kind."""
 
-Method = Literal["full", "subspace"]
+PLAIN = ("full", "subspace")
+"""What is trained without a method of :mod:`idim.methods` on the network."""
+
 Head = Literal["inside", "trained", "frozen"]
 
-LATER = ("head", "head_lr")
+PLACED = ("idx", "csv", "lm:csv", "lm:txt")
+"""Kinds of task that are named by the place of their files."""
+
+LATER = ("head", "head_lr", "evaluations", "anatomy")
 """Fields that came after runs had been stored: left out of the plain data where they are at their default,
 so that the keys of earlier runs stay what they are."""
 
@@ -38,14 +43,19 @@ class RunSpec:
     Args:
         task, fingerprint: the task's name, and the hash of its data that the result belongs to.
         model: the network's name.
-        method: ``full`` trains all D parameters, ``subspace`` trains d coordinates of theta0 + P z.
-        projection, d: the kind of P and the number of coordinates; both None for ``full``.
+        method: ``full`` trains all D parameters, ``subspace`` trains d coordinates of theta0 + P z, and any other name
+            is that of :func:`idim.methods.parse`; it is kept in its shortest form.
+        projection, d: the kind of P and the number of coordinates; both None unless the method is ``subspace``.
         lr: learning rate, at the first step.
         recipe: optimizer, schedule, batches, steps.
         seed: initialisation, P and data order derive from it.
         head: the network's fresh last layer moves with the rest (``inside``), is trained directly beside the
             coordinates, or stays ``frozen``.
+            Methods of :mod:`idim.methods` leave the head alone: with them ``inside`` trains it directly too.
         head_lr: learning rate of a head that is trained directly, or in full training; None: ``lr``.
+        evaluations: how often the network is scored along the way, on a few rows of the selection split; it changes
+            no number of the training.
+        anatomy: look at what the training has changed: how many numbers, of what rank, how many bytes to store.
 
     Raises:
         RequestError: for a value out of range, or a projection that does not go with the method.
@@ -54,7 +64,7 @@ class RunSpec:
     task: str
     fingerprint: str
     model: str
-    method: Method
+    method: str
     projection: str | None = None
     d: int | None = None
     lr: float
@@ -62,16 +72,17 @@ class RunSpec:
     seed: int
     head: Head = "inside"
     head_lr: float | None = None
+    evaluations: int = 0
+    anatomy: bool = False
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise unknown("method", self.method, get_args(Method))
+        object.__setattr__(self, "method", _shortest(self.method))
         if self.head not in get_args(Head):
             raise unknown("head", self.head, get_args(Head))
         given = (self.projection is not None, self.d is not None)
         if given != (self.method == "subspace",) * 2:
             raise RequestError(
-                "method 'subspace' takes a projection and d, method 'full' takes neither; "
+                "method 'subspace' takes a projection and d, every other method takes neither; "
                 f"received {self.method!r} with projection {self.projection!r}, d {self.d}"
             )
         if self.d is not None and self.d < 1:
@@ -83,12 +94,23 @@ class RunSpec:
                 raise RequestError(f"head_lr needs head 'trained'; received {self.head_lr:g} with head {self.head!r}")
             if not (math.isfinite(self.head_lr) and self.head_lr > 0):
                 raise RequestError(f"head_lr must be finite and above 0; received {self.head_lr}")
+        self._check_evaluations()
         self._plain()
+
+    def _check_evaluations(self) -> None:
+        if not 0 <= self.evaluations <= self.recipe.steps:
+            raise RequestError(
+                f"evaluations must be from 0 to the number of steps, {self.recipe.steps}; received {self.evaluations}"
+            )
+        if self.evaluations and self.recipe.optimizer == "lbfgs":
+            raise RequestError(f"evaluations need an optimizer of single steps; received {self.evaluations} with lbfgs")
 
     def _plain(self) -> None:
         """Make numbers plain ones (1 and 1.0, NumPy and Python), so that equal specs have equal keys."""
         object.__setattr__(self, "lr", float(self.lr))
         object.__setattr__(self, "seed", operator.index(self.seed))
+        object.__setattr__(self, "evaluations", operator.index(self.evaluations))
+        object.__setattr__(self, "anatomy", bool(self.anatomy))
         object.__setattr__(self, "head_lr", None if self.head_lr is None else float(self.head_lr))
         object.__setattr__(self, "d", None if self.d is None else operator.index(self.d))
 
@@ -96,12 +118,10 @@ class RunSpec:
     def key(self) -> str:
         """SHA-256 of the canonical content and RUN_VERSION: 64 hex digits.
 
-        Where an idx folder or a table lies is left out: the fingerprint names its content.
+        Where an idx folder, a table or a text lies is left out: the fingerprint names its content.
         """
         content = self.to_json() | {"run_version": RUN_VERSION}
-        kind = self.task.partition(":")[0]
-        if kind in ("idx", "csv"):
-            content["task"] = kind
+        content["task"] = next((kind for kind in PLACED if self.task.startswith(f"{kind}:")), self.task)
         return hashlib.sha256(canonical(content).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -118,6 +138,18 @@ class RunSpec:
         fields = {**content, "recipe": _construct(Recipe, content.get("recipe", {}))}
         spec: RunSpec = _construct(cls, fields)
         return spec
+
+
+@functools.lru_cache(maxsize=1024)
+def _shortest(method: str) -> str:
+    """Return the shortest name of a method; the table of methods is read only for names that are in it."""
+    if method in PLAIN:
+        return method
+    from idim import methods
+
+    if method.isidentifier() and method not in methods.METHODS:
+        raise unknown("method", method, (*PLAIN, *methods.METHODS))
+    return methods.canonical(method)
 
 
 def canonical(content: object) -> str:

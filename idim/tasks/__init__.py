@@ -10,6 +10,7 @@
 ``mrpc``, ``rte`` …   text folders of the data folder (:mod:`idim.tasks.corpora`)
 ``csv:PATH``          any folder of splits or one file, csv or parquet (:mod:`idim.tasks.tables`)
 ``hf:NAME[/CONFIG]``  a data set of the hub, or a folder, through ``datasets`` (:mod:`idim.tasks.hub`)
+``lm:TEXTS``          foretell the next token of the texts of a task, table or plain file (:mod:`idim.tasks.language`)
 ====================  ============================================================================
 """
 
@@ -22,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from idim.errors import RequestError, unknown
-from idim.tasks import corpora, digits, folder, hub, images, linear, tables
+from idim.tasks import corpora, digits, folder, hub, images, language, linear, tables
 from idim.tasks.recipe import Recipe
 from idim.tasks.task import Split, Task
 from idim.tasks.texts import Texts
@@ -70,6 +71,15 @@ def _regression(argument: str, _data: Path | None) -> Task:
     return linear.regression(int(argument or linear.RANK))
 
 
+def _language(argument: str, data: Path | None) -> Task:
+    kind = argument.partition(":")[0]
+    if kind in language.KINDS:
+        return language.load(argument)
+    if not argument or kind == "lm":
+        raise RequestError(f"task 'lm:TEXTS' needs a text task, csv:PATH or txt:PATH; received {'lm:' + argument!r}")
+    return language.from_task(load(argument, data=data))
+
+
 def _texts(form: str, loader: Callable[[str], Task]) -> Loader:
     def load_texts(argument: str, _data: Path | None) -> Task:
         if not argument:
@@ -84,6 +94,7 @@ TASKS: dict[str, Loader] = {
     "digits": _plain("digits", lambda data: digits.load()),
     "hf": _texts("hf:NAME", hub.load),
     "idx": _idx,
+    "lm": _language,
     "mnist": _plain("mnist", lambda data: images.load("mnist", folder.dataset("mnist", data))),
     "regression": _regression,
     "rotten_tomatoes": _plain("rotten_tomatoes", lambda data: corpora.rotten_tomatoes()),

@@ -7,6 +7,7 @@ Code of a repository is never run.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +31,33 @@ def load(argument: str) -> Task:
     Raises:
         RequestError: without the package, when the set cannot be had, or when it has other columns.
     """
-    place, options = tables.parse(argument, FORM)
+    place, options = tables.parse(argument, FORM, tables.OPTIONS)
     metric = checked_metric(options.pop("metric")) if "metric" in options else None
+    name = f"hf:{argument}"
+    return text_task(name, split(tables.labelled(read(place, options)), f"task {name!r}"), metric=metric)
+
+
+def read(place: str, options: Mapping[str, str | None]) -> dict[Part, Table]:
+    """Return the splits of a data set; ``options`` names its columns, a label of None has none.
+
+    Raises:
+        RequestError: as :func:`load`.
+    """
     frames = {part: rows.to_pandas() for word, part in tables.PARTS.items() if (rows := _splits(place).get(word))}
     if not frames:
-        raise RequestError(f"task 'hf:{argument}' must have a split named train; received {', '.join(_splits(place))}")
+        raise RequestError(f"task 'hf:{place}' must have a split named train; received {', '.join(_splits(place))}")
     columns = _columns(list(next(iter(frames.values())).columns), options)
-    read: dict[Part, Table] = {
-        part: tables.from_frame(frame, columns, f"{place} {part}") for part, frame in frames.items()
-    }
-    name = f"hf:{argument}"
-    return text_task(name, split(tables.labelled(read), f"task {name!r}"), metric=metric)
+    return {part: tables.from_frame(frame, columns, f"{place} {part}") for part, frame in frames.items()}
 
 
-def _columns(names: list[str], options: dict[str, str]) -> tables.Columns:
+def _columns(names: list[str], options: Mapping[str, str | None]) -> tables.Columns:
     """Return the columns asked for, else the first usual ones that there are."""
     if "text" in options:
-        return tables.Columns(**options)
+        return tables.Columns(**options)  # type: ignore[arg-type]
     for text, text2 in PAIRS:
         if text in names and (text2 is None or text2 in names):
-            return tables.Columns(**({"text": text, "text2": text2} | options))  # type: ignore[arg-type]
-    return tables.Columns(**options)
+            return tables.Columns(**{"text": text, "text2": text2} | dict(options))  # type: ignore[arg-type]
+    return tables.Columns(**options)  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=2)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from idim.errors import RequestError, unknown
-from idim.tasks.metrics import CLASSES, METRICS, Metric, chance
+from idim.tasks.metrics import CLASSES, LABELLED, Metric, chance
 from idim.tasks.recipe import Recipe
 from idim.tasks.task import Split, Task, fingerprint
 from idim.tasks.texts import Parts, Table
@@ -62,8 +62,8 @@ def checked_metric(name: str) -> Metric:
     Raises:
         RequestError: for an unknown one.
     """
-    if name not in METRICS:
-        raise unknown("metric", name, METRICS)
+    if name not in LABELLED:
+        raise unknown("metric", name, LABELLED)
     return name
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,14 +29,16 @@ OPTIONS = ("text", "text2", "label", "metric")
 FORM = "csv:PATH[,text=COLUMN][,text2=COLUMN][,label=COLUMN][,metric=NAME]"
 UNLABELLED = {"", "-1"}  # what a test split has in place of labels that are kept secret
 
+Stamps = tuple[tuple[Part, Path, int, int], ...]  # each split's file, its size and its time of change
+
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Names of the columns; ``text2`` may be missing where it was not asked for."""
+    """Names of the columns; ``text2`` may be missing where it was not asked for, and there may be no label."""
 
     text: str = "text"
     text2: str | None = None
-    label: str = "label"
+    label: str | None = "label"
 
 
 def load(argument: str) -> Task:
@@ -45,12 +47,12 @@ def load(argument: str) -> Task:
     Raises:
         RequestError: for a missing path, column or label, and for tables that are broken or disagree.
     """
-    path, options = parse(argument, FORM)
+    path, options = parse(argument, FORM, OPTIONS)
     metric = checked_metric(options.pop("metric")) if "metric" in options else None
     return folder_or_file(f"csv:{argument}", Path(os.path.expanduser(path)), Columns(**options), metric)
 
 
-def parse(argument: str, form: str) -> tuple[str, dict[str, str]]:
+def parse(argument: str, form: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Return the path or name and the options ``key=value`` behind its commas.
 
     Raises:
@@ -60,8 +62,8 @@ def parse(argument: str, form: str) -> tuple[str, dict[str, str]]:
     options = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
-        if key not in OPTIONS:
-            raise unknown(f"option of {form}", key, OPTIONS)
+        if key not in known:
+            raise unknown(f"option of {form}", key, known)
         if not value:
             raise RequestError(f"{form} needs a value for {key!r}; received {argument!r}")
         options[key] = value
@@ -74,26 +76,34 @@ def folder_or_file(name: str, path: Path, columns: Columns, metric: Metric | Non
     Raises:
         RequestError: as :func:`load`.
     """
+    return _load(name, columns, metric, stamps(name, path, SUFFIXES))
+
+
+def stamps(name: str, path: Path, suffixes: Sequence[str]) -> Stamps:
+    """Return the files of the splits, each with its size and time of change: a folder's, or the one file.
+
+    Raises:
+        RequestError: when the path is neither.
+    """
     if path.is_dir():
-        places = {part: file for word, part in PARTS.items() if (file := _split_file(path, word)) is not None}
-    elif path.is_file() and path.name.endswith(SUFFIXES):
+        places = {part: file for word, part in PARTS.items() if (file := _split_file(path, word, suffixes))}
+    elif path.is_file() and path.name.endswith(tuple(suffixes)):
         places = {"train": path}
     else:
         raise RequestError(
-            f"task {name!r} needs a folder of train.csv[.gz] and its like, or a file of .csv, .csv.gz or .parquet; "
+            f"task {name!r} needs a folder of train{suffixes[0]} and its like, or a file of {', '.join(suffixes)}; "
             f"received {str(path)!r}, which {'is of another kind' if path.exists() else 'does not exist'}"
         )
-    stamps = tuple((part, p.resolve(), p.stat().st_size, p.stat().st_mtime_ns) for part, p in places.items())
-    return _load(name, columns, metric, stamps)
+    return tuple((part, p.resolve(), p.stat().st_size, p.stat().st_mtime_ns) for part, p in places.items())
 
 
-def _split_file(folder: Path, word: str) -> Path | None:
-    return next((p for suffix in SUFFIXES if (p := folder / f"{word}{suffix}").is_file()), None)
+def _split_file(folder: Path, word: str, suffixes: Sequence[str]) -> Path | None:
+    return next((p for suffix in suffixes if (p := folder / f"{word}{suffix}").is_file()), None)
 
 
 @functools.lru_cache(maxsize=4)
-def _load(name: str, columns: Columns, metric: Metric | None, stamps: tuple[tuple[Part, Path, int, int], ...]) -> Task:
-    read = {part: read_table(path, columns) for part, path, _, _ in stamps}
+def _load(name: str, columns: Columns, metric: Metric | None, files: Stamps) -> Task:
+    read = {part: read_table(path, columns) for part, path, _, _ in files}
     return text_task(name, split(labelled(read), f"task {name!r}"), metric=metric)
 
 
@@ -131,12 +141,13 @@ def from_frame(frame: pd.DataFrame, columns: Columns, place: str) -> Table:
         if name not in frame.columns:
             raise RequestError(
                 f"{place} must have the column {name!r}; received {', '.join(map(str, frame.columns)) or 'none'}: "
-                f"name yours as in text=COLUMN,label=COLUMN"
+                f"name yours as in text=COLUMN{'' if columns.label is None else ',label=COLUMN'}"
             )
     if not len(frame):
         raise RequestError(f"{place} must have rows; received none")
     texts = Texts(first=_strings(frame, columns.text), second=None if second is None else _strings(frame, second))
-    return Table(texts=texts, labels=tuple(label.strip() for label in _strings(frame, columns.label)))
+    labels = ("",) * len(frame) if columns.label is None else _strings(frame, columns.label)
+    return Table(texts=texts, labels=tuple(label.strip() for label in labels))
 
 
 def _strings(frame: pd.DataFrame, column: str) -> tuple[str, ...]:

@@ -26,13 +26,21 @@ __all__ = ["Metric", "Split", "Task", "fingerprint", "hashed_order", "majority"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Rows of a task: inputs [n, ...] or n texts, and targets, class numbers [n] (int64) or values [n, 1]."""
+    """Rows of a task: inputs [n, ...] or n texts, and targets, class numbers [n] (int64) or values [n, 1].
+
+    Texts whose target is their own next token have targets [n, 0].
+    """
 
     inputs: Tensor | Texts
     targets: Tensor
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def foretold(self) -> bool:
+        """Whether what is asked of a text is its own next token."""
+        return self.targets.ndim == 2 and not self.targets.shape[1]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,7 +51,7 @@ class Task:
         name: what :func:`idim.tasks.load` was given.
         train, selection, report: the three splits.
         metric: how answers are scored (:mod:`idim.tasks.metrics`).
-        chance: score of the best constant answer on the report split.
+        chance: score of the best constant answer on the report split; nan where there is none.
         input_shape: shape of one row, without the batch; () for texts.
         outputs: number of values the network returns for a row.
         default_model, default_bar, recipe: what a measure uses when nothing else is asked.
@@ -63,12 +71,19 @@ class Task:
     recipe: Recipe
     fingerprint: str
 
+    @property
+    def next_token(self) -> bool:
+        """Whether the task is to foretell each next token of a text."""
+        return self.metric == "perplexity"
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross-entropy (class numbers) or mean squared error (values) over the rows."""
+        """Return the mean cross-entropy (class numbers, next tokens) or mean squared error (values) over the rows."""
+        if self.next_token:
+            return outputs.sum() / targets.sum().clamp(min=1)
         return F.mse_loss(outputs, targets) if targets.is_floating_point() else F.cross_entropy(outputs, targets)
 
     def score(self, outputs: Tensor, targets: Tensor) -> float:
-        """Return the metric over the rows given."""
+        """Return the score over the rows given: the metric, or minus the logarithm of a perplexity."""
         return metrics.score(self.metric, outputs, targets)
 
 

@@ -124,7 +124,12 @@ def _parts(train: Table, dev: Table | None, test: Table | None) -> Parts:
 
 def tenth(line: str) -> int:
     """Return which tenth of the rows a text belongs to, 0 to 9, by its hash."""
-    return int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest(), "little") % 10
+    return digest(line) % 10
+
+
+def digest(line: str) -> int:
+    """Return the hash of a text: 64 bits."""
+    return int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest(), "little")
 
 
 def _first_of_equals(table: Table) -> list[int]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from idim.tasks.metrics import CLASSES, METRICS, chance, ranks, score
+from idim.tasks.metrics import CLASSES, LABELLED, chance, ranks, score
 
 PAIRS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=40)
 
@@ -49,7 +49,7 @@ def test_chance_is_the_best_constant_answer(truth: list[int]) -> None:
 
 def test_chance_of_values_is_zero_and_perfect_answers_score_one() -> None:
     values, classes = torch.tensor([[0.5], [-1.0], [2.0]]), torch.tensor([1, 0, 1])
-    for metric in METRICS:
+    for metric in LABELLED:
         if metric in CLASSES:
             assert score(metric, one_hot(classes.tolist(), 2), classes) == 1
         else:

@@ -98,7 +98,7 @@ def _spec(point: Point, shop: Shop) -> RunSpec:
     d = point.get("d")
     method = point.get("method", "full" if d is None else "subspace")
     model = shop.model(point.get("model", task.default_model))
-    head = point.get("head", usual_head(model))
+    head = point.get("head", usual_head(model, task))
     return RunSpec(
         task=task.name,
         fingerprint=task.fingerprint,
