@@ -14,15 +14,35 @@ from torch import nn
 
 from idim.errors import RequestError
 from idim.errors import unknown as _unknown
+from idim.methods.adalora import AdaLoRA
 from idim.methods.base import Attached, CannotAttach, Method, Setting
 from idim.methods.combined import Combined
+from idim.methods.dora import DoRA
 from idim.methods.full import Full, Probe
+from idim.methods.lora import LoRA
 from idim.methods.names import construct as _construct
 from idim.methods.places import body_parameters as _body_parameters
+from idim.methods.qlora import QLoRA
+from idim.methods.tinylora import TinyLoRA
+from idim.methods.unilora import UniLoRA
+from idim.methods.vera import VeRA
 
 __all__ = ["METHODS", "Attached", "CannotAttach", "Method", "Setting", "attach", "canonical", "parse"]
 
-METHODS: dict[str, type[Method]] = {cls.name: cls for cls in (Full, Probe)}
+METHODS: dict[str, type[Method]] = {
+    cls.name: cls
+    for cls in (
+        Full,
+        Probe,
+        LoRA,
+        AdaLoRA,
+        DoRA,
+        QLoRA,
+        VeRA,
+        UniLoRA,
+        TinyLoRA,
+    )
+}
 
 
 def parse(name: str) -> Method:

@@ -161,6 +161,14 @@ class Case:
 CASES = [
     Case(name="full"),
     Case(name="probe", applies=("bert", "llama", "resnet")),
+    Case(name="lora:rank=4"),
+    Case(name="lora:rank=4,targets=qv", applies=TEXTS),
+    Case(name="adalora:rank=2,begin=4"),
+    Case(name="dora:rank=4"),
+    Case(name="qlora:rank=4", applies=("bert", "llama", "mlp"), starts_at_base=False),
+    Case(name="vera:rank=16", applies=("bert", "llama", "mlp"), lr=0.1),
+    Case(name="unilora:d=20", applies=("bert", "llama", "mlp"), starts_at_base=False, lr=0.1),
+    Case(name="tinylora", applies=("bert", "llama", "mlp"), lr=0.1),
 ]
 
 
