@@ -138,7 +138,7 @@ class AdaLoRA(LayerMethod):
             "lora_dropout": self.dropout,
             "orth_reg_weight": self.orthogonality,
             "tinit": int(self.warmup * steps),
-            "tfinal": int(self.settled * steps),
+            "tfinal": max(0, min(int(self.settled * steps), steps - 2)),  # importance needs a step before
             "deltaT": max(1, steps // LOOKS),
             "total_step": steps,
         }

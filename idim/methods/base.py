@@ -90,6 +90,10 @@ class Attached:
                     )
                 own[name].copy_(tensor)
 
+    def origin(self) -> dict[str, Tensor]:
+        """Return the parameters, by name, at which the change starts elsewhere than at the base's: rounded ones."""
+        return {}
+
     def merge(self) -> nn.Module:
         """Return the network at theta(phi), of the base's own modules and names; the method is off it then.
 

@@ -41,7 +41,7 @@ def bitsandbytes() -> Any:
 
 
 def _imported(name: str, *, extra: str) -> Any:
-    if name in sys.modules:
+    if sys.modules.get(name):
         return sys.modules[name]
     try:
         with _nothing_fetched():

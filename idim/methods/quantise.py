@@ -12,11 +12,12 @@ weights for good, rounds further, and refuses outputs that are no multiple of 32
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ LINEAR: tuple[Kind, ...] = ("linear",)
 
 
 class Quantised:
-    """A network whose linear layers are in four bits, in place.
+    """A network whose linear layers are in four bits, in place; it stays so when this object is dropped.
 
     Attributes:
         model: the network.
@@ -41,12 +42,14 @@ class Quantised:
 
     def __init__(self, model: nn.Module, places: list[Place]) -> None:
         self.model, self.places = model, tuple(places)
-        self._away = tempfile.TemporaryDirectory(prefix="idim-weights-")
+        self._away = Path(tempfile.mkdtemp(prefix="idim-weights-"))
+        self._finish = weakref.finalize(self, shutil.rmtree, self._away, ignore_errors=True)
         self._put_away()
-        self._packed = {place.name: _packed(place.module) for place in self.places}
+        self._packed: dict[str, Any] = {}
         for place in self.places:
-            place.weight.data = torch.empty(0, dtype=place.weight.dtype)
+            self._packed[place.name] = _packed(place.module)
             place.put(model, self._packed[place.name])
+            place.weight.data = place.weight.new_empty(0)
         self.bytes = sum(_bytes(layer.weight) for layer in self._packed.values())
 
     def weight(self, place: Place) -> Tensor:
@@ -59,24 +62,25 @@ class Quantised:
 
     def restore(self) -> nn.Module:
         """Return the network with its own layers and weights, bit for bit."""
-        for place, tensor in zip(self.places, load_file(self._file).values(), strict=True):
-            place.weight.data = tensor
+        tensors = load_file(self._file)
+        for i, place in enumerate(self.places):
+            place.weight.data = tensors[_key(i)].to(place.weight.device)
             place.module.weight = place.weight
             place.put(self.model, place.module)
-        self._away.cleanup()
+        self._finish()
         return self.model
 
     @property
     def _file(self) -> Path:
-        return Path(self._away.name) / "weights.safetensors"
+        return self._away / "weights.safetensors"
 
     def _put_away(self) -> None:
-        tensors = {f"{i:06d}": place.weight.detach().contiguous() for i, place in enumerate(self.places)}
+        tensors = {_key(i): place.weight.detach().contiguous() for i, place in enumerate(self.places)}
         try:
             save_file(tensors, self._file)
         except Exception as error:  # safetensors has its own for a full disk
             raise RequestError(
-                f"{sum(t.nbytes for t in tensors.values())} bytes of weights must fit into {self._away.name} while "
+                f"{sum(t.nbytes for t in tensors.values())} bytes of weights must fit into {self._away} while "
                 f"the network is in four bits; received: {str(error).splitlines()[0]}"
             ) from error
 
@@ -109,6 +113,10 @@ def own_linear(method: str, model: nn.Module) -> list[Place]:
     if not (found := [place for place in own if type(place.module) is nn.Linear]):
         raise nothing(method, model, "linear layers with a weight of their own")
     return found
+
+
+def _key(i: int) -> str:
+    return str(i)
 
 
 def _packed(layer: Any) -> Any:
