@@ -15,13 +15,18 @@ from torch import nn
 from idim.errors import RequestError
 from idim.errors import unknown as _unknown
 from idim.methods.adalora import AdaLoRA
+from idim.methods.adapter import Adapter
 from idim.methods.base import Attached, CannotAttach, Method, Setting
 from idim.methods.combined import Combined
 from idim.methods.dora import DoRA
 from idim.methods.full import Full, Probe
+from idim.methods.ladder import Ladder
 from idim.methods.lora import LoRA
 from idim.methods.names import construct as _construct
 from idim.methods.places import body_parameters as _body_parameters
+from idim.methods.prefix import Prefix, PTuning2
+from idim.methods.prompt import Prompt
+from idim.methods.ptuning import PTuning
 from idim.methods.qlora import QLoRA
 from idim.methods.tinylora import TinyLoRA
 from idim.methods.unilora import UniLoRA
@@ -41,6 +46,12 @@ METHODS: dict[str, type[Method]] = {
         VeRA,
         UniLoRA,
         TinyLoRA,
+        Adapter,
+        Prompt,
+        PTuning,
+        Prefix,
+        PTuning2,
+        Ladder,
     )
 }
 

@@ -83,7 +83,7 @@ class Combined(Method):
         names = [part.name for part in self.parts]
         if len(set(names)) < len(names):
             raise RequestError(f"methods are combined once each; received {'+'.join(names)}")
-        ordered = sorted(self.parts, key=lambda part: (ORDER.index(part.group), part.name))
+        ordered = sorted(self.parts, key=lambda part: (ORDER.index(part.group), not part.through, part.name))
         object.__setattr__(self, "parts", tuple(ordered))
 
     @property

@@ -134,7 +134,7 @@ NETS = {
         ),
     )
 }
-TEXTS, ALL = ("bert", "llama"), ("bert", "llama", "resnet", "mlp")
+TEXTS, WITH_BLOCKS, ALL = ("bert", "llama"), ("bert", "llama", "resnet"), ("bert", "llama", "resnet", "mlp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +169,14 @@ CASES = [
     Case(name="vera:rank=16", applies=("bert", "llama", "mlp"), lr=0.1),
     Case(name="unilora:d=20", applies=("bert", "llama", "mlp"), starts_at_base=False, lr=0.1),
     Case(name="tinylora", applies=("bert", "llama", "mlp"), lr=0.1),
+    Case(name="adapter:width=8", applies=WITH_BLOCKS),
+    Case(name="adapter:kind=pfeiffer,width=8", applies=WITH_BLOCKS),
+    Case(name="adapter:kind=parallel,width=8", applies=WITH_BLOCKS),
+    Case(name="prompt:length=4", applies=TEXTS, starts_at_base=False),
+    Case(name="ptuning:length=4", applies=TEXTS, starts_at_base=False),
+    Case(name="prefix:length=4,width=16", applies=TEXTS, starts_at_base=False),
+    Case(name="ptuning2:length=4", applies=TEXTS, starts_at_base=False),
+    Case(name="ladder", applies=WITH_BLOCKS),
 ]
 
 
