@@ -3,6 +3,7 @@
 ====================  ============================================================================
 ``digits``            scikit-learn's 8 x 8 digits; embedded, the default
 ``mnist``             the folder ``mnist`` of the data folder, as idx files
+``cifar10_jpeg[:N]``  CIFAR-10 as JPEGs, or N images of either split (:mod:`idim.tasks.jpegs`)
 ``idx:PATH``          any folder with the four idx files of images and labels
 ``toy``               ten constraints on D = 1000 numbers: intrinsic dimension 10
 ``regression:RANK``   a linear system of known rank, 5 unless given
@@ -23,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from idim.errors import RequestError, unknown
-from idim.tasks import corpora, digits, folder, hub, images, language, linear, tables
+from idim.tasks import corpora, digits, folder, hub, images, jpegs, language, linear, tables
 from idim.tasks.recipe import Recipe
 from idim.tasks.task import Split, Task
 from idim.tasks.texts import Texts
@@ -89,7 +90,14 @@ def _texts(form: str, loader: Callable[[str], Task]) -> Loader:
     return load_texts
 
 
+def _cifar(argument: str, data: Path | None) -> Task:
+    if argument and not re.fullmatch("[1-9][0-9]{0,5}", argument):
+        raise RequestError(f"task '{jpegs.NAME}:N' needs a number of images; received {jpegs.NAME + ':' + argument!r}")
+    return jpegs.load(folder.dataset(jpegs.NAME, data), int(argument) if argument else None)
+
+
 TASKS: dict[str, Loader] = {
+    jpegs.NAME: _cifar,
     "csv": _texts("csv:PATH", tables.load),
     "digits": _plain("digits", lambda data: digits.load()),
     "hf": _texts("hf:NAME", hub.load),

@@ -40,7 +40,7 @@ def load(name: str, folder: Path) -> Task:
     Raises:
         RequestError: for a missing folder or file, and for files that are broken or disagree.
     """
-    stamps = [_stamp(find(folder, split, kind)) for split, kind in PARTS]
+    stamps = [stamp(find(folder, split, kind)) for split, kind in PARTS]
     return _load(name, *stamps)
 
 
@@ -53,7 +53,8 @@ def find(folder: Path, split: str, kind: str) -> Path:
     return found[0]
 
 
-def _stamp(path: Path) -> Stamp:
+def stamp(path: Path) -> Stamp:
+    """Return a file with its size and time of change."""
     status = path.stat()
     return path.resolve(), status.st_size, status.st_mtime_ns
 
@@ -69,6 +70,24 @@ class Images:
 @functools.lru_cache(maxsize=2)
 def _load(name: str, *stamps: Stamp) -> Task:
     train, test = _pair(stamps[0][0], stamps[1][0]), _pair(stamps[2][0], stamps[3][0])
+    arrays = (train.pixels, train.labels, test.pixels, test.labels)
+    return image_task(name, train, test, fingerprint=fingerprint(PREPARATION, arrays))
+
+
+def image_task(
+    name: str,
+    train: Images,
+    test: Images,
+    *,
+    fingerprint: str,
+    default_model: str = "mlp:200,200",
+    default_bar: str = "absolute:0.9",
+) -> Task:
+    """Return the task of two sets of images, one twelfth of the training rows being the selection split.
+
+    Raises:
+        RequestError: when their shapes differ, or their labels are not those of classes.
+    """
     if train.pixels.shape[1:] != test.pixels.shape[1:]:
         raise RequestError(
             f"train and test images must have one shape; received {train.pixels.shape[1:]} and {test.pixels.shape[1:]}"
@@ -76,13 +95,9 @@ def _load(name: str, *stamps: Stamp) -> Task:
     outputs = 1 + int(max(train.labels.max(), test.labels.max()))
     if not 2 <= outputs <= len(train.labels) or len(train.labels) < HELD:
         raise RequestError(
-            f"idx labels must count from 0 to at least 1, with at least {HELD} training rows and as many as classes; "
+            f"labels must count from 0 to at least 1, with at least {HELD} training rows and as many as classes; "
             f"received {len(train.labels)} rows and labels up to {outputs - 1}"
         )
-    return _task(name, train, test, outputs)
-
-
-def _task(name: str, train: Images, test: Images, outputs: int) -> Task:
     scale = _scaler(train.pixels)
     targets = torch.from_numpy(train.labels)
     order = hashed_order(len(targets), "idx")
@@ -98,10 +113,10 @@ def _task(name: str, train: Images, test: Images, outputs: int) -> Task:
         chance=majority(report),
         input_shape=tuple(inputs.shape[1:]),
         outputs=outputs,
-        default_model="mlp:200,200",
-        default_bar="absolute:0.9",
+        default_model=default_model,
+        default_bar=default_bar,
         recipe=Recipe(),
-        fingerprint=fingerprint(PREPARATION, (train.pixels, train.labels, test.pixels, test.labels)),
+        fingerprint=fingerprint,
     )
 
 
