@@ -1,4 +1,4 @@
-"""What is trained in a run: the network itself, a subspace around it or a method on it, and what becomes of its head."""
+"""What is trained in a run: the network itself, a subspace around it, a method on it; and its head."""
 
 from __future__ import annotations
 
@@ -83,6 +83,8 @@ def attached(spec: RunSpec, model: nn.Module) -> Attached:
 def learner(spec: RunSpec, model: nn.Module) -> nn.Module:
     """Return what is called and trained: the model, or a copy of it whose parameters are theta0 + P z."""
     _freeze_head(spec, model)
+    if spec.method == "untuned":
+        return model.requires_grad_(False)
     if spec.projection is None or spec.d is None:
         return model
     from idim.subspace import Subspace

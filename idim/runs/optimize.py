@@ -79,7 +79,7 @@ def descend(
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * decay(recipe, step)
         optimizer.zero_grad()
-        values = []
+        values: list[float] = []
         for value in _parts(module, loss, rows, batch, recipe.accumulate):
             extra = penalty() if penalty is not None and not values else None
             values.append(_finite(value.item(), step, lr))
@@ -90,6 +90,13 @@ def descend(
             after_step(step + 1)
     last = losses[-WINDOW:]
     return Descent(math.fsum(last) / len(last), len(losses))
+
+
+def unmoved(module: nn.Module, loss: Loss, rows: Rows, recipe: Recipe) -> Descent:
+    """Return the loss of the first rows, one batch of them, after no step."""
+    size = recipe.batch_size or len(rows)
+    with torch.no_grad():
+        return Descent(loss(module.eval()(rows.inputs[:size]), rows.targets[:size]).item(), 0)
 
 
 def _parts(module: nn.Module, loss: Loss, rows: Rows, batch: Tensor | slice, parts: int) -> Iterator[Tensor]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from idim.runs.spec import RunSpec
 
+LATER = ("curve", "anatomy")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
@@ -22,6 +24,8 @@ class RunResult:
         trained: numbers the optimizer saw.
         steps: optimizer steps (iterations, for lbfgs).
         seconds: wall time; two equal results may differ in it.
+        curve: steps done and the score there, on a few rows of the selection split, where the spec asks for it.
+        anatomy: what the training has changed, where the spec asks for it (:mod:`idim.runs.anatomy`).
     """
 
     score: float
@@ -31,15 +35,19 @@ class RunResult:
     trained: int
     steps: int
     seconds: float = field(compare=False)
+    curve: tuple[tuple[int, float], ...] = ()
+    anatomy: Mapping[str, Any] | None = field(default=None, hash=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as plain data."""
-        return dataclasses.asdict(self)
+        """Return the result as plain data; what was not asked for is left out, as in earlier results."""
+        content = dataclasses.asdict(self)
+        return {name: value for name, value in content.items() if name not in LATER or value}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RunResult:
         """Return the result of plain data."""
-        return cls(**content)
+        curve = tuple((int(step), float(score)) for step, score in content.get("curve", ()))
+        return cls(**{**content, "curve": curve})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ RUN_VERSION = 1
 """Part of every key. Raise it when a spec would give other numbers than before: a change of training,
 initialisation, data order, scoring or splitting, or of the version of a projection kind."""
 
-PLAIN = ("full", "subspace")
+PLAIN = ("full", "subspace", "untuned")
 """What is trained without a method of :mod:`idim.methods` on the network."""
 
 Head = Literal["inside", "trained", "frozen"]
@@ -43,8 +43,9 @@ class RunSpec:
     Args:
         task, fingerprint: the task's name, and the hash of its data that the result belongs to.
         model: the network's name.
-        method: ``full`` trains all D parameters, ``subspace`` trains d coordinates of theta0 + P z, and any other name
-            is that of :func:`idim.methods.parse`; it is kept in its shortest form.
+        method: ``full`` trains all D parameters, ``subspace`` trains d coordinates of theta0 + P z, ``untuned`` scores
+            the network as it comes, and any other name is that of :func:`idim.methods.parse`; it is kept in its
+            shortest form.
         projection, d: the kind of P and the number of coordinates; both None unless the method is ``subspace``.
         lr: learning rate, at the first step.
         recipe: optimizer, schedule, batches, steps.
@@ -81,8 +82,9 @@ class RunSpec:
             raise unknown("head", self.head, get_args(Head))
         given = (self.projection is not None, self.d is not None)
         if given != (self.method == "subspace",) * 2:
+            neither = "" if self.method == "subspace" else f", method {self.method!r} takes neither"
             raise RequestError(
-                "method 'subspace' takes a projection and d, every other method takes neither; "
+                f"method 'subspace' takes a projection and d{neither}; "
                 f"received {self.method!r} with projection {self.projection!r}, d {self.d}"
             )
         if self.d is not None and self.d < 1:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from idim import tasks
+from idim import methods, tasks
 from idim.errors import RequestError
+from idim.methods import Attached
 from idim.models.init import generator
+from idim.runs import anatomy
 from idim.runs.artifacts import BASE, TUNED, Keep, step_name
+from idim.runs.curve import Curve
 from idim.runs.errors import TrainingFailed
-from idim.runs.learner import head_parameters, learner, network, tensors
-from idim.runs.optimize import AfterStep, Descent, Head, descend, trainable
+from idim.runs.learner import Bare, attached, groups, network, tensors
+from idim.runs.optimize import AfterStep, Descent, descend, trainable, unmoved
 from idim.runs.result import RunResult
 from idim.runs.rows import Rows, rows_of, training_rows
-from idim.runs.spec import RunSpec
+from idim.runs.spec import PLAIN, RunSpec
 from idim.tasks import Task
 from idim.tasks.folder import data_folder
 
+Write = Callable[[str, nn.Module], None]
 CHUNK = 2048  # rows of one forward pass while scoring
 TEXT_CHUNK = 64  # the same where rows are texts, shortest first
 WEIGHTS = "IDIM_MODELS"  # the folder of pretrained networks; else the folder "models" beside the data
@@ -32,8 +38,8 @@ WEIGHTS = "IDIM_MODELS"  # the folder of pretrained networks; else the folder "m
 def run(spec: RunSpec, *, data: Path | None = None, keep: Keep | None = None) -> RunResult:
     """Train and score one spec.
 
-    The score is taken after the last step; no split is looked at before. All computation is on one
-    thread, so the same spec gives the same bits in any process on one machine.
+    The score is taken after the last step; no split is looked at before, but for the rows of a curve. All
+    computation is on one thread, so the same spec gives the same bits in any process on one machine.
 
     Args:
         spec: what to train.
@@ -75,39 +81,71 @@ def train(spec: RunSpec, task: Task, *, weights: Path | None = None, keep: Keep 
     with alone(spec.seed):
         model = network(spec, task, weights)
         D = sum(parameter.numel() for parameter in model.parameters())
-        module = learner(spec, model)
-        write = _writer(spec, module, keep)
-        write(BASE)
-        descent = fit(spec, task, module, after_step=lambda step: write(step_name(step)))
-        write(TUNED)
-        return RunResult(
+        base = anatomy.body_state(model) if spec.anatomy else None
+        write = _writer(spec, keep)
+        write(BASE, model)
+        learned = attached(spec, model)
+        module = learned.module
+        curve = Curve(spec, task, lambda rows: score(spec, task, module, rows))
+
+        def after_step(step: int) -> None:
+            learned.after_step(step)
+            curve.after_step(step, module)
+            write(step_name(step), module)
+
+        descent = fit(spec, task, learned, after_step=after_step)
+        result = RunResult(
             score=score(spec, task, module, rows_of(spec, task.report)),
             selection_score=score(spec, task, module, rows_of(spec, task.selection)),
             train_loss=descent.loss,
             D=D,
             trained=sum(parameter.numel() for parameter in trainable(module)),
             steps=descent.steps,
-            seconds=time.perf_counter() - started,
+            curve=tuple(curve.points),
+            seconds=0.0,
         )
+        found = None if base is None and keep is None else _looked_at(spec, learned, base, write)
+    return dataclasses.replace(result, anatomy=found, seconds=time.perf_counter() - started)
 
 
-def _writer(spec: RunSpec, module: nn.Module, keep: Keep | None) -> Callable[[str], None]:
-    """Return what writes the tensors as they are under a name, if that name is to be kept."""
+def _looked_at(spec: RunSpec, learned: Attached, base: anatomy.State | None, write: Write) -> dict[str, Any] | None:
+    """Write the tuned network and return its anatomy; the method is off it then."""
+    method = None if spec.method in PLAIN else methods.parse(spec.method)
+    merges = method is None or method.merges
+    sizes, origin = anatomy.sizes(method, learned), learned.origin()
+    if not merges:
+        write(TUNED, learned.module)
+    network = anatomy.plain(method, learned)
+    if merges:
+        write(TUNED, network)
+    if base is None:
+        return None
+    changes = anatomy.changes(base | origin, network, merges=merges)
+    sizes["stored_bytes"] += changes.pop("buffer_bytes")
+    return sizes | changes
+
+
+def _writer(spec: RunSpec, keep: Keep | None) -> Write:
+    """Return what writes a network's tensors under a name, if that name is to be kept."""
     names = frozenset(() if keep is None else keep.names(spec))
 
-    def write(name: str) -> None:
+    def write(name: str, module: nn.Module) -> None:
         if keep is not None and name in names:
             keep.write(spec, name, tensors(module))
 
     return write
 
 
-def fit(spec: RunSpec, task: Task, module: nn.Module, *, after_step: AfterStep | None = None) -> Descent:
-    """Train what requires gradients in ``module`` as a spec says, in place.
+def fit(spec: RunSpec, task: Task, learned: Attached | nn.Module, *, after_step: AfterStep | None = None) -> Descent:
+    """Train what requires gradients in a module, or in one with a method on it, as a spec says, in place.
 
     Raises:
         TrainingFailed: when a loss or a coordinate is not finite.
     """
+    learned = learned if isinstance(learned, Attached) else Bare(learned)
+    module = learned.module
+    if spec.method == "untuned":
+        return unmoved(module, task.loss, training_rows(spec, task), spec.recipe)
     module.train()
     try:
         return descend(
@@ -117,7 +155,8 @@ def fit(spec: RunSpec, task: Task, module: nn.Module, *, after_step: AfterStep |
             recipe=spec.recipe,
             lr=spec.lr,
             generator=generator(spec.seed, "order"),
-            head=Head(parameters=head_parameters(spec, module), lr=spec.head_lr or 0.0),
+            groups=groups(spec, learned),
+            penalty=learned.penalty,
             after_step=after_step,
         )
     except RequestError as error:  # P refuses coordinates that are no longer finite

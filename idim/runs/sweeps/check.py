@@ -7,8 +7,8 @@ from typing import Any
 
 from idim import models, projections, tasks
 from idim.parameters import Layout, choose
-from idim.runs.learner import HEAD, network
-from idim.runs.spec import RunSpec
+from idim.runs.learner import HEAD, attached, network
+from idim.runs.spec import PLAIN, RunSpec
 from idim.runs.train import weights_folder
 from idim.tasks import Task, Texts
 
@@ -51,12 +51,21 @@ class Shop:
         """Prove that a run can work.
 
         Raises:
-            RequestError: when its network cannot be built for its task, or there is no such P.
+            RequestError: when its network cannot be built for its task, there is no such P, or the method has no
+                place on the network.
         """
         layout = self._layout(spec)
         proof = (spec.projection, spec.d, layout.D, layout.layers)
         if spec.projection is not None and spec.d is not None and proof not in self._proved:
             projections.create(spec.projection, D=layout.D, d=spec.d, seed=0, layers=layout.layers)
+            self._proved.add(proof)
+        if spec.method not in PLAIN:
+            self._check_method(spec)
+
+    def _check_method(self, spec: RunSpec) -> None:
+        proof = (spec.method, spec.task, spec.model, spec.head)
+        if proof not in self._proved:
+            attached(spec, network(spec, self.task(spec.task), weights_folder(self._data)))
             self._proved.add(proof)
 
     def _layout(self, spec: RunSpec) -> Layout:

@@ -40,6 +40,8 @@ OWN: dict[str, Read] = {
     "lr": rate,
     "seed": whole,
     "d": optional(whole),
+    "evaluations": whole,
+    "anatomy": truth,
 }
 FIELDS = {"task": OWN["task"], "model": OWN["model"], **RECIPE, **OWN}
 """What a section may have, from what turns slowest in the product to what turns fastest."""
@@ -111,6 +113,8 @@ def _spec(point: Point, shop: Shop) -> RunSpec:
         seed=point.get("seed", 0),
         head=head,
         head_lr=point.get("head_lr", HEAD_LR if head == "trained" else None),
+        evaluations=point.get("evaluations", 0),
+        anatomy=point.get("anatomy", False),
     )
 
 
