@@ -74,8 +74,9 @@ def dimension_curve(
     bar_label: str,
     interval: tuple[float, float] | None,
     d_int: int | None,
-    reference: tuple[float, float] | None = None,
+    reference: tuple[float, float, float] | None = None,
     metric: str = "score",
+    falling: bool = False,
 ) -> Axes:
     """Draw the score of every run against d, the fitted curve, the bar, the interval and d_int.
 
@@ -86,8 +87,9 @@ def dimension_curve(
         bar: the score to reach, with ``bar_label`` beside it.
         interval: the 95 % interval of d_int; an infinite end is drawn to the edge.
         d_int: the estimate, or None when the bar was not reached.
-        reference: mean and standard deviation of full training.
+        reference: mean of full training, and the mean less and plus one standard deviation.
         metric: the name of the vertical axis.
+        falling: lower is better, on a logarithmic axis.
     """
     ax.set_xscale("log")
     low, high = min(scores) / 1.4, max(scores) * 1.4
@@ -95,8 +97,8 @@ def dimension_curve(
     if interval is not None:
         ax.axvspan(max(interval[0], low), min(interval[1], high), color=ORANGE, alpha=0.18, lw=0, label="95 % interval")
     if reference is not None:
-        mean, std = reference
-        ax.axhspan(mean - std, mean + std, color=GREEN, alpha=0.15, lw=0)
+        mean, *band = reference
+        ax.axhspan(*band, color=GREEN, alpha=0.15, lw=0)
         ax.axhline(mean, color=GREEN, lw=1.2, label="full training (mean ± sd)")
     ax.axhline(bar, color=RED, lw=1.2, ls="--", label=bar_label)
     if fit is not None:
@@ -113,7 +115,11 @@ def dimension_curve(
     ax.set_xlabel("subspace coordinates d")
     ax.set_ylabel(metric)
     plain_log_ticks(ax)
-    ax.legend(loc="lower right").set_zorder(4)
+    if falling:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("{x:g}")
+    ax.legend(loc="upper right" if falling else "lower right").set_zorder(4)
     return ax
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,8 @@ from idim.dimension.progress import Later, Progress
 from idim.dimension.protocols import Protocol
 from idim.dimension.rates import RateRule
 from idim.dimension.search import Point
-from idim.runs import Engine, Outcome, RunSpec
+from idim.errors import RequestError
+from idim.runs import Engine, Outcome, RunResult, RunSpec
 from idim.runs.spec import Head
 from idim.tasks import Task
 
@@ -32,6 +34,8 @@ class Bench:
     stage: str = ""
     later: Later = field(default_factory=Later)
     used: dict[str, Outcome] = field(default_factory=dict)
+    untuned: RunResult | None = None
+    """What is scored without any training, where there is no chance: a run that ends worse counts as no better."""
 
     def full(self, lr: float, seed: int) -> RunSpec:
         """Return the spec of a full training."""
@@ -41,12 +45,25 @@ class Bench:
         """Return the spec of a training in d coordinates."""
         return self._spec(lr, seed, "subspace", d)
 
+    def evaluate_untuned(self) -> RunResult:
+        """Score the network as it comes; later scores count as at least that.
+
+        Raises:
+            RequestError: when it cannot be scored.
+        """
+        spec = self._spec(1.0, 0, "untuned", None)
+        outcome = self.engine.map([spec])[spec.key]
+        if outcome.result is None:
+            raise RequestError(f"the untuned network must have a score; received: {outcome.message}")
+        self.untuned = outcome.result
+        return outcome.result
+
     def _spec(self, lr: float, seed: int, method: str, d: int | None) -> RunSpec:
         return RunSpec(
             task=self.task.name,
             fingerprint=self.task.fingerprint,
             model=self.model,
-            method=method,  # type: ignore[arg-type]
+            method=method,
             projection=self.projection if d is not None else None,
             d=d,
             lr=lr,
@@ -66,18 +83,20 @@ class Bench:
 
     def selection_scores(self, specs: Sequence[RunSpec]) -> list[float | None]:
         """Return the selection-split score of each spec, None where the training failed."""
-        return [o.result.selection_score if o.result else None for o in self.train(specs)]
+        least = -math.inf if self.untuned is None else self.untuned.selection_score
+        return [max(o.result.selection_score, least) if o.result else None for o in self.train(specs)]
 
     def observe(self, points: Iterable[Point], rule: RateRule, seen: Seen, failed: set[Point]) -> None:
         """Train at these points and enter their report-split scores into ``seen``, or the point into ``failed``."""
         points = list(points)
+        least = -math.inf if self.untuned is None else self.untuned.score
         for (d, seed), outcome in zip(
             points, self.train([self.subspace(d, rule.lr(d), seed) for d, seed in points]), strict=True
         ):
             if outcome.result is None:
                 failed.add((d, seed))
             else:
-                seen.setdefault(d, {})[seed] = outcome.result.score
+                seen.setdefault(d, {})[seed] = max(outcome.result.score, least)
 
     def failures(self) -> list[Outcome]:
         """Return the outcomes that failed, in the order of their keys."""

@@ -76,7 +76,7 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
     """
     task = tasks.load(request.task, data=request.data)
     model = models.resolve(task.default_model if request.model is None else request.model)
-    bar = Bar.parse(task.default_bar if request.bar is None else request.bar)
+    bar = Bar.parse(task.default_bar if request.bar is None else request.bar, metric=task.metric)
     head, head_lr = head_of(request, task, model)
     layout = _layout(request, task, model, head)
     d_range = _d_range(request, layout)

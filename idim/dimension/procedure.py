@@ -15,6 +15,7 @@ from idim import models
 from idim.dimension import rates
 from idim.dimension.bar import Bar
 from idim.dimension.bench import Bench, Seen
+from idim.dimension.definition import definition
 from idim.dimension.estimate import Estimate, estimate
 from idim.dimension.outlook import Outlook
 from idim.dimension.rates import RateRule, Trial
@@ -25,14 +26,10 @@ from idim.dimension.smoothing import Level
 from idim.errors import RequestError
 from idim.runs import Outcome
 from idim.runs.environment import versions
+from idim.tasks.metrics import said
 
 RETUNE_FACTOR = 2.0  # tune again when the rough d_int is further than this factor from the pilot d
 TUNE_SEEDS = 3
-HEADS = {
-    "inside": "",
-    "trained": ", with its fresh last layer trained directly and not counted in d",
-    "frozen": ", with its fresh last layer at its random initial values",
-}
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,11 @@ class Procedure:
 
     def result(self) -> DimensionResult:
         """Train what is needed and return the answer."""
+        floor = self.floor()
         reference = self.reference()
         mean = math.nan if reference.mean is None else reference.mean
-        threshold = self.bar.threshold(mean, self.bench.task.chance)
+        threshold = self.bar.threshold(mean, floor)
+        self._check_untuned(threshold)
         error = self.bar.error(reference.std or 0.0, len(reference.scores))
         level = Level(mean=threshold, error=error, df=float(max(1, len(reference.scores) - 1)))
         rule = self.rate_rule(level)
@@ -101,6 +100,19 @@ class Procedure:
         return min(TUNE_SEEDS, self.request.seeds)
 
     # -- the bar ------------------------------------------------------------------------------
+
+    def floor(self) -> float:
+        """Return the score without training: of the best constant answer, or of the untuned decoder."""
+        task = self.bench.task
+        return self.bench.evaluate_untuned().score if task.next_token else task.chance
+
+    def _check_untuned(self, threshold: float) -> None:
+        untuned, metric = self.bench.untuned, self.bench.task.metric
+        if untuned is not None and untuned.score >= threshold:
+            raise RequestError(
+                f"the bar must be out of reach of the untuned network; received {self.bar}, a {metric} of "
+                f"{said(metric, threshold)}, where the untuned one has {said(metric, untuned.score)}: ask for more"
+            )
 
     def reference(self) -> Reference:
         """Train in full where the bar is relative: tune the rate, then one run a seed."""
@@ -201,12 +213,8 @@ class Procedure:
             d_int=answer.d_int,
             ci95=(float(answer.lo), float(answer.hi)),
             censored=answer.censored,
-            definition=self.definition(threshold),
-            bar={
-                "kind": self.bar.kind,
-                "fraction": self.bar.value if self.bar.relative else None,
-                "value": threshold,
-            },
+            definition=definition(self.bench, self.D, threshold),
+            bar=self.bar.report(threshold),
             reference=reference.report(),
             metric=task.metric,
             split={"learning_rate": "selection", "report": "report"},
@@ -226,17 +234,7 @@ class Procedure:
             seconds=round(math.fsum(r.seconds for r in used), 1),
             versions={**versions(), "machine": platform.machine()},
             head={"kind": self.bench.head, "lr": self.bench.head_lr},
-        )
-
-    def definition(self, threshold: float) -> str:
-        """Say in words what the number is."""
-        return (
-            f"d_int is the smallest d for which {self.bench.model}, all {self.D:,} parameters moved through a "
-            f"{self.bench.projection} projection of d columns{HEADS[self.bench.head]}, is expected to score at least "
-            f"{threshold:.6g} {self.bench.task.metric} on the report split of {self.bench.task.name} after the last "
-            "step of the recipe; the expectation is over initialisation, P and data order together, and the interval "
-            "covers "
-            "that and, for a relative bar, the reference."
+            untuned=None if self.bench.untuned is None else self.bench.untuned.score,
         )
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from idim.tasks.metrics import Metric
+
 FORMAT = 1
 
 
@@ -44,6 +46,9 @@ class DimensionResult:
     together, reaches ``bar["value"]``; None when ``censored``. ``ci95`` is [lo, hi] with an
     infinite end where the bar was not bracketed. ``curve`` holds every run of the search;
     ``fit`` the fitted monotone curve as (d, score) pairs; ``failed`` what did not finish and why.
+
+    Scores are the metric, or minus the natural logarithm of a perplexity; text and picture show the metric.
+    ``untuned`` is the score without training, where it was measured: of a decoder that foretells next tokens.
     """
 
     d_int: int | None
@@ -52,7 +57,7 @@ class DimensionResult:
     definition: str
     bar: Mapping[str, Any]
     reference: Mapping[str, Any]
-    metric: str
+    metric: Metric
     split: Mapping[str, str]
     projection: str
     D: int
@@ -70,6 +75,7 @@ class DimensionResult:
     seconds: float
     versions: Mapping[str, str]
     head: Mapping[str, Any] = field(default_factory=lambda: {"kind": "inside", "lr": None})
+    untuned: float | None = None
 
     # -- as data ------------------------------------------------------------------------------
 
@@ -94,17 +100,24 @@ class DimensionResult:
 
     def plot(self, ax: Axes) -> Axes:
         """Draw the curve on ``ax`` and return it."""
-        reference = None if not self.reference["n"] else (self.reference["mean"], self.reference["std"] or 0.0)
+        from idim.dimension.bar import words
+        from idim.tasks.metrics import shown
+
+        def metric(score: float) -> float:
+            return shown(self.metric, score)
+
+        mean, std = self.reference["mean"], self.reference["std"] or 0.0
         plots.dimension_curve(
             ax,
-            scores={p.d: list(p.scores.values()) for p in self.curve},
-            fit=([x for x, _ in self.fit], [y for _, y in self.fit]) if self.fit else None,
-            bar=self.bar["value"],
-            bar_label=f"bar: {_bar_words(self.bar)}",
+            scores={p.d: [metric(score) for score in p.scores.values()] for p in self.curve},
+            fit=([x for x, _ in self.fit], [metric(y) for _, y in self.fit]) if self.fit else None,
+            bar=metric(self.bar["value"]),
+            bar_label=f"bar: {words(self.bar, self.metric)}",
             interval=None if self.censored else self.ci95,
             d_int=self.d_int,
-            reference=reference,
+            reference=(metric(mean), metric(mean - std), metric(mean + std)) if self.reference["n"] else None,
             metric=f"{self.metric} on the {self.split['report']} split",
+            falling=self.metric == "perplexity",
         )
         ax.set_title(f"{self.model} on {self.task}, {self.projection}: D = {self.D:,}")
         return ax
@@ -176,16 +189,14 @@ class DimensionResult:
 
     def summary(self) -> list[tuple[str, str]]:
         """Return the report's head as (field, value) pairs."""
-        ref = self.reference
-        measured = (
-            f"{ref['mean']:.4f} ± {ref['std'] or 0:.4f} ({ref['n']} runs)" if ref["n"] else "not needed: absolute bar"
-        )
+        from idim.dimension.bar import words
+
         share = f"   {self.D / self.d_int:,.0f} x fewer than D" if self.d_int else ""
         rows = [
             (self._name, self._answer),
             ("D", f"{self.D:,}{share}"),
-            ("bar", _bar_words(self.bar)),
-            ("full training", measured),
+            ("bar", words(self.bar, self.metric)),
+            ("full training", self._measured),
             ("model, task", f"{self.model} on {self.task}; scores of the {self.split['report']} split"),
             ("projection", self.projection + self._head_words),
             ("learning rate", str(self.lr_rule["rule"])),
@@ -196,17 +207,31 @@ class DimensionResult:
             rows.append(("failed", f"{len(self.failed)} runs, first at d = {first['d']}: {first['message']}"))
         return rows
 
+    @property
+    def _measured(self) -> str:
+        from idim.tasks.metrics import said
+
+        ref, apart = self.reference, ""
+        if self.untuned is not None:
+            apart = f"; untuned {said(self.metric, self.untuned)}"
+        if not ref["n"]:
+            return f"not needed: absolute bar{apart}"
+        spread = f"{ref['std'] or 0:.4f}{' of its logarithm' if self.metric == 'perplexity' else ''}"
+        return f"{said(self.metric, ref['mean'])} ± {spread} ({ref['n']} runs){apart}"
+
     def curve_rows(self) -> list[tuple[str, ...]]:
         """Return the curve as text cells: d, lr, runs, mean, sd, whether the mean reaches the bar."""
-        rows: list[tuple[str, ...]] = []
-        for p in self.curve:
-            n, mean = len(p.scores), p.mean
-            sd = math.sqrt(math.fsum((v - mean) ** 2 for v in p.scores.values()) / (n - 1)) if n > 1 else math.nan
-            reached = "yes" if mean >= self.bar["value"] else "no"
-            rows.append(
-                (f"{p.d:,}", f"{p.lr:.3g}", str(n), f"{mean:.4f}", "" if math.isnan(sd) else f"{sd:.4f}", reached)
-            )
-        return rows
+        return [self._curve_row(p) for p in self.curve]
+
+    def _curve_row(self, p: CurvePoint) -> tuple[str, ...]:
+        """Return the cells of one d; the mean of perplexities is geometric, and their sd is that of the logarithm."""
+        from idim.tasks.metrics import said
+
+        n, mean = len(p.scores), p.mean
+        sd = math.sqrt(math.fsum((v - mean) ** 2 for v in p.scores.values()) / (n - 1)) if n > 1 else math.nan
+        reached = "yes" if mean >= self.bar["value"] else "no"
+        spread = "" if math.isnan(sd) else f"{sd:.4f}"
+        return f"{p.d:,}", f"{p.lr:.3g}", str(n), said(self.metric, mean), spread, reached
 
     def __str__(self) -> str:
         """Return a table that fits a terminal of 80 columns."""
@@ -238,10 +263,3 @@ class DimensionResult:
 
 
 CURVE_HEADS = ("d", "lr", "runs", "mean", "sd", "reaches bar")
-
-
-def _bar_words(bar: Mapping[str, Any]) -> str:
-    if bar["kind"] == "absolute":
-        return f"score {bar['value']:g}, absolute"
-    what = "the reference" if bar["kind"] == "fraction" else "the reference above chance"
-    return f"score {bar['value']:.4f} = {bar['fraction']:g} of {what}"
