@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -45,10 +45,28 @@ class Layers(Attached):
     def __init__(self, model: nn.Module, places: Sequence[Place], tuner: Any, fresh: dict[str, nn.Parameter]) -> None:
         super().__init__(model)
         self.places, self.tuner, self.fresh = tuple(places), tuner, fresh
+        self._layers = {place.name: model.get_submodule(place.name) for place in places}
 
     def stored(self) -> dict[str, Tensor]:
         """Return what is trained; all else derives from the base and the seed."""
         return {name: parameter.detach() for name, parameter in self.fresh.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what :meth:`stored` gave, under the names of the time when the layers were put in.
+
+        Raises:
+            RequestError: for tensors of other names or shapes.
+        """
+        wanted, found = _shapes(self.fresh), _shapes(tensors)
+        if wanted != found:
+            name = min(name for name in wanted | found if wanted.get(name) != found.get(name))
+            raise RequestError(
+                f"what is restored must be what was stored: {name!r} of shape {wanted.get(name)}; "
+                f"received {found.get(name)}"
+            )
+        with torch.no_grad():
+            for name, parameter in self.fresh.items():
+                parameter.copy_(tensors[name])
 
     def merge(self) -> nn.Module:
         """Return the network with the change inside its weights.
@@ -70,8 +88,8 @@ class Layers(Attached):
         return self.module
 
     def layer(self, place: Place) -> Any:
-        """Return peft's layer at a place."""
-        return self.module.get_submodule(place.name)
+        """Return peft's layer at a place, wherever another method may have moved it."""
+        return self._layers[place.name]
 
     def _fold(self, place: Place) -> None:
         layer = self.layer(place)
@@ -155,6 +173,10 @@ def inject(
 def library_seed(seed: int, stream: str) -> int:
     """Return the seed for a library's own generator."""
     return generator(seed, f"methods/{stream}").initial_seed() % 2**31
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}
 
 
 @contextmanager

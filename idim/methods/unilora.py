@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from idim.errors import RequestError
 from idim.methods.base import Setting
 from idim.methods.layers import Kind, Place, find
 from idim.methods.options import at_least, positive, share
-from idim.methods.peft_layers import LayerMethod, Layers, library_seed
+from idim.methods.peft_layers import ADAPTER, LayerMethod, Layers, library_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,18 @@ class UniLoRA(LayerMethod):
                 f"option 'd' of method {self.name!r} must be at most {entries}, the entries of all A and B of rank "
                 f"{self.rank} in this network; received {self.d}"
             )
-        return super().layers(model, setting)
+        attached = super().layers(model, setting)
+        _scale([attached.layer(place) for place in attached.places], self.d)
+        return attached
+
+
+def _scale(layers: Sequence[Any], d: int) -> None:
+    """Give P columns of norm 1 in float32; over a base of less precision peft rounds its entries."""
+    indices = [part[ADAPTER] for layer in layers for part in (layer.unilora_indices_A, layer.unilora_indices_B)]
+    scales = torch.bincount(torch.cat([i.flatten() for i in indices]), minlength=d).float().rsqrt()
+    for layer in layers:
+        layer.unilora_scales_A[ADAPTER] = scales[layer.unilora_indices_A[ADAPTER]]
+        layer.unilora_scales_B[ADAPTER] = scales[layer.unilora_indices_B[ADAPTER]]
 
 
 def _sides(places: Sequence[Place]) -> int:

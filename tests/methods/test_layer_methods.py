@@ -143,6 +143,16 @@ def test_unilora_is_one_vector_through_columns_of_norm_one() -> None:
         torch.testing.assert_close(delta, entries[b] @ entries[a], rtol=1e-3, atol=1e-6)
 
 
+def test_unilora_keeps_its_norms_over_a_rounded_base() -> None:
+    attached = attach("unilora:d=37,rank=2", BERT.make().to(torch.bfloat16))
+    entries = [torch.cat([t.flatten() for t in piece]) for piece in zip(*parts(
+        attached, "unilora_indices_A.default", "unilora_indices_B.default",
+        "unilora_scales_A.default", "unilora_scales_B.default",
+    ), strict=True)]  # fmt: skip
+    squares = torch.zeros(37).index_add_(0, torch.cat(entries[:2]), torch.cat(entries[2:]).square())
+    torch.testing.assert_close(squares, torch.ones(37))
+
+
 def test_unilora_has_no_more_numbers_than_entries() -> None:
     with pytest.raises(RequestError, match="at most 1792, the entries of all A and B of rank 2") as caught:
         attach("unilora:d=1793,rank=2", BERT.make())
@@ -183,6 +193,16 @@ def test_seeds_choose_what_is_random_in_each_method() -> None:
     ]:
         assert torch.equal(random(name, part, 1), random(name, part, 1)), name
         assert not torch.equal(random(name, part, 1), random(name, part, 2)), name
+
+
+def test_other_tensors_are_not_restored() -> None:
+    attached = attach("lora:rank=2", BERT.make())
+    kept = attached.stored()
+    name, tensor = next(iter(kept.items()))
+    with pytest.raises(RequestError, match=r"of shape \[2, 32\]; received None"):
+        attached.restore({n: t for n, t in kept.items() if n != name})
+    with pytest.raises(RequestError, match=r"of shape \[2, 32\]; received \[32, 2\]"):
+        attached.restore(kept | {name: tensor.T})
 
 
 @pytest.mark.parametrize(
@@ -298,4 +318,30 @@ def test_when_peft_refuses_the_network_is_as_before(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match="no more"):
         methods.parse("lora").attach(model, SETTING)
     assert [(n, p.requires_grad) for n, p in model.named_parameters()] == names
+    assert torch.equal(answer(model, BERT), wanted)
+
+
+@pytest.mark.parametrize("name", ["adalora:rank=1,begin=2+adapter+prompt", "qlora:rank=2+prefix", "lora+adapter"])
+def test_they_stand_under_methods_that_add(name: str) -> None:
+    model = BERT.make()
+    wanted = answer(model, BERT)
+    head = {n: t.clone() for n, t in model.head.state_dict().items()}
+    attached = methods.attach(methods.parse(name), model, SETTING)
+    train(attached, BERT, lr=0.02)
+    kept, tuned = {n: t.clone() for n, t in attached.stored().items()}, answer(model, BERT)
+    assert len({n.partition(".")[0] for n in kept}) == name.count("+") + 1
+    attached.detach()
+    again = methods.attach(methods.parse(name), model, SETTING)
+    again.restore(kept)
+    torch.testing.assert_close(answer(model, BERT), tuned, rtol=1e-5, atol=1e-5)
+    again.detach()
+    model.head.load_state_dict(head)
+    assert torch.equal(answer(model, BERT), wanted)
+
+
+def test_two_of_them_have_no_room_in_one_place() -> None:
+    model = BERT.make()
+    wanted = answer(model, BERT)
+    with pytest.raises(CannotAttach, match="method 'vera' looks for linear layers"):
+        methods.attach(methods.parse("lora+vera"), model, SETTING)
     assert torch.equal(answer(model, BERT), wanted)
