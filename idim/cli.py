@@ -16,6 +16,7 @@ from typing import Any
 
 import tyro
 
+from idim.delta_tuning.request import MethodsRequest
 from idim.dimension.request import MeasureRequest
 from idim.errors import RequestError
 from idim.runs.sweeps.request import ExportRequest, StatusRequest, SweepRequest
@@ -31,10 +32,11 @@ NOISE = {  # what tyro says around the constraint and the value
 }
 
 
-Request = MeasureRequest | SpectrumRequest | SweepRequest | StatusRequest | ExportRequest
+Request = MeasureRequest | SpectrumRequest | MethodsRequest | SweepRequest | StatusRequest | ExportRequest
 COMMANDS: dict[str, Callable[..., Any]] = {
     "measure": MeasureRequest,
     "spectrum": SpectrumRequest,
+    "methods": MethodsRequest,
     "sweep": SweepRequest,
     "status": StatusRequest,
     "export": ExportRequest,
@@ -97,6 +99,8 @@ def _serve(request: Request) -> int:
         return _status(request)
     if isinstance(request, SpectrumRequest):
         return _spectrum(request)
+    if isinstance(request, MethodsRequest):
+        return _methods(request)
     if isinstance(request, SweepRequest):
         return _sweep(request)
     if isinstance(request, ExportRequest):
@@ -124,6 +128,18 @@ def _spectrum(request: SpectrumRequest) -> int:
     if not request.quiet:
         print(report)
         print(f"\nwrote report.json, matrices.parquet and the pictures in {folder}")
+    return 0
+
+
+def _methods(request: MethodsRequest) -> int:
+    from idim.delta_tuning.survey import output_folder, run_survey
+
+    folder = output_folder(request)
+    report = run_survey(request)
+    report.save(folder)
+    if not request.quiet:
+        print(report)
+        print(f"\nwrote report.json, table.md and methods.png in {folder}")
     return 0
 
 

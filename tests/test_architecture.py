@@ -17,7 +17,7 @@ FLOORS = [
     {"subspace"},
     {"learned", "methods", "spectral"},
     {"runs"},
-    {"dimension", "theory"},
+    {"delta_tuning", "dimension", "theory"},
     {"cli"},
     {"__main__"},
 ]

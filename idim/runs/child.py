@@ -28,7 +28,7 @@ class Child:
             [sys.executable, *WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_environment(),
+            env=environment(),
             start_new_session=True,  # Ctrl-C reaches the driver alone, and the driver stops its workers
         )
         self.answers = cast(IO[bytes], self._process.stdout)
@@ -77,7 +77,7 @@ def _outcome(spec: RunSpec, answer: dict[str, object]) -> Outcome:
     return Outcome(spec=spec, result=RunResult.from_json(cast(dict[str, object], answer["result"])))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the driver's environment with one thread a library, and the driver's import path."""
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     return os.environ | dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONPATH": path}

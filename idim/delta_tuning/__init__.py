@@ -1,0 +1,1 @@
+"""Every way of tuning on the same work, in one table: scores, counts, memory, time."""
