@@ -16,6 +16,7 @@ from idim.errors import RequestError
 
 DIRECTIONS = 8
 MOST_DIRECTIONS = 4096
+MOST_ROUNDINGS = 10**9
 SEEDS = 2**63
 PLAIN_NAMES = ("model", "pytorch_model", "adapter_model")
 
@@ -44,12 +45,16 @@ class SpectrumRequest:
     """Of the random draws of the null and of randomized decompositions."""
     false_positive_rate: float = 0.01
     """Chance, for each matrix, that noise alone is called a direction."""
+    roundings: int = 1
+    """How many times training rounded each stored number: 1 if TUNED was saved once, steps if it trained in place."""
     quiet: bool = False
     """No progress bar and no table: only the files."""
 
     def __post_init__(self) -> None:
         if not 0 < self.false_positive_rate < 0.5:
             raise RequestError(f"false_positive_rate must be in (0, 0.5); received {self.false_positive_rate}")
+        if not 1 <= self.roundings <= MOST_ROUNDINGS:
+            raise RequestError(f"roundings must be from 1 to {MOST_ROUNDINGS:,}; received {self.roundings}")
         if not 0 <= self.seed < SEEDS:
             raise RequestError(f"seed must be from 0 to 2^63 - 1; received {self.seed}")
         if not all(self.patterns):

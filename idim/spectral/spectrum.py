@@ -43,6 +43,7 @@ def spectrum(
     pickle: bool = False,
     seed: int = 0,
     false_positive_rate: float = 0.01,
+    roundings: int = 1,
     quiet: bool = False,
 ) -> SpectrumReport:
     """Judge the rank of what tuning changed, for every weight matrix and the whole model.
@@ -60,6 +61,8 @@ def spectrum(
         pickle: whether pickled checkpoints may be opened, always as weights only.
         seed: of the draws of the null and of randomized decompositions.
         false_positive_rate: chance for each matrix that noise alone is called a direction.
+        roundings: how many times the stored numbers were rounded while training; 1 where the tuned model was
+            saved once from finer numbers, the number of steps where it was trained in the stored format.
         quiet: no progress bar.
 
     Returns:
@@ -87,6 +90,7 @@ def spectrum(
         pickle=pickle,
         seed=seed,
         false_positive_rate=false_positive_rate,
+        roundings=roundings,
         quiet=quiet,
     )
     return _answer(request, base, tuned, against, request.out)
@@ -111,7 +115,7 @@ def _answer(
     names = chosen(pairs.names, request.patterns)
     if out is not None:
         writable_folder(out)
-    judging = Judging(include=request.patterns, seed=request.seed, false_positive_rate=request.false_positive_rate)
+    judging = _judging(request)
     total = len(names) * (1 + (other is not None) + len(checkpoints))
     with _shown(total, quiet=request.quiet) as seen:
         judged = judge_pairs(pairs, judging, out=out, seen=seen)
@@ -157,10 +161,18 @@ def _comparison(
         return ask(done=journal.records, keep=journal.keep)
 
 
+def _judging(request: SpectrumRequest) -> Judging:
+    return Judging(
+        include=request.patterns,
+        seed=request.seed,
+        false_positive_rate=request.false_positive_rate,
+        roundings=request.roundings,
+    )
+
+
 def _options(request: SpectrumRequest) -> dict[str, object]:
     """Return what the numbers depend on beside the models."""
-    options: dict[str, object] = {"include": request.include, "seed": request.seed}
-    options["false_positive_rate"] = request.false_positive_rate
+    options = {"include": request.include, **_judging(request).options()}
     if request.against is not None:
         options |= {"against": request.against, "directions": request.compared}
     if request.over is not None:

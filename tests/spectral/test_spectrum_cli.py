@@ -77,6 +77,8 @@ def test_the_default_folder_is_named_by_the_models(
     [
         (["--false-positive-rate", "0"], "false_positive_rate must be in (0, 0.5); received 0"),
         (["--false-positive-rate", "often"], "'often'"),
+        (["--roundings", "0"], "roundings must be from 1 to 1,000,000,000; received 0"),
+        (["--roundings", "2.5"], "'2.5'"),
         (["--seed", "-1"], "seed must be from 0 to 2^63 - 1; received -1"),
         (["--directions", "3"], "directions are compared with --against; received 3 without it"),
         (["--include", ""], "include must be name patterns such as '*.query.*'; received ''"),

@@ -22,39 +22,35 @@ from idim.spectral.decomposition.deflate import Resolved, resolve
 from idim.spectral.decomposition.scan import Scan, scan
 from idim.spectral.judgement.matrix_report import MatrixReport, VectorReport
 from idim.spectral.judgement.measures import ZERO, measure
-from idim.spectral.judgement.verdict import Decision, Left, decide, left_beyond
+from idim.spectral.judgement.readings import close, drawn_again, reading_of
+from idim.spectral.judgement.repeated import roundings_like
+from idim.spectral.judgement.verdict import Decision, decide, left_beyond
 from idim.spectral.noise.drawn import DRAWS, drawn_edge
 from idim.spectral.noise.factored import factor_edge
-from idim.spectral.noise.null import Compared, Null, no_null, null_of
-from idim.spectral.noise.pair_noise import Noise, Rounding, candidates, computed
-from idim.spectral.noise.rerounding import Rerounding
+from idim.spectral.noise.null import Null, no_null, null_of
+from idim.spectral.noise.pair_noise import Noise, candidates
 from idim.spectral.pairing.delta import Delta, Factors
 
 __all__ = ["MatrixReport", "VectorReport", "judge"]
 
-STILL = 0.005
-"""Fraction of unchanged weights from which a low-rank change is rounded again: Δ is then within 100 spacings."""
-LOST, TOO_MUCH = 0.9, 1.5
-"""Gain below which, and energy over the expected above which, no draw has looked like the change."""
-CLEAR = 3.0
-"""Factor above the edge that directions made by rounding reach only in a row that goes down to the edge."""
-CLOSE = 1.2
-"""Factor above the computed edge within which a direction is held against draws of the noise."""
-REFUTED = 0.5
-"""Fraction of a noise's energy: where less than that is beyond the directions, that noise is not there."""
 
-
-def judge(delta: Delta, *, seed: int = 0, false_positive_rate: float = 0.01) -> MatrixReport | VectorReport:
+def judge(
+    delta: Delta, *, seed: int = 0, false_positive_rate: float = 0.01, roundings: int = 1
+) -> MatrixReport | VectorReport:
     """Return what can be said of the change of one tensor.
 
     Args:
         delta: the pair; a vector gets its norms only.
         seed: of the test vectors of randomized decompositions, used above 8,192 columns.
         false_positive_rate: chance, for each matrix, that noise alone is called a direction.
+        roundings: how many times the stored numbers were rounded on their way; of no matter for an adapter.
 
     Raises:
-        RequestError: when a weight is not finite, the tensor is empty, or the rate is not between 0 and 0.5.
+        RequestError: when a weight is not finite, the tensor is empty, the rate is not between 0 and 0.5, or
+            ``roundings`` is less than 1.
     """
+    if roundings < 1:
+        raise RequestError(f"roundings must be 1 or more; received {roundings}")
     if not 0 < false_positive_rate < 0.5:
         raise RequestError(f"the false-positive rate must be above 0 and below 0.5; received {false_positive_rate}")
     if not delta.size:
@@ -67,7 +63,7 @@ def judge(delta: Delta, *, seed: int = 0, false_positive_rate: float = 0.01) -> 
     found = scan(base, tuned, name=delta.name)
     if found.unchanged == found.size:
         return _unchanged(delta, found, false_positive_rate)
-    return _changed(delta, found, base, tuned, seed, false_positive_rate)
+    return _changed(delta, found, base, tuned, seed, false_positive_rate, roundings)
 
 
 def _pair(delta: Delta) -> tuple[Tensor, Tensor]:
@@ -110,73 +106,34 @@ def _unchanged(delta: Delta, found: Scan, rate: float) -> MatrixReport:
     )
 
 
-def _changed(delta: Delta, found: Scan, base: Tensor, tuned: Tensor, seed: int, rate: float) -> MatrixReport:
+def _changed(
+    delta: Delta, found: Scan, base: Tensor, tuned: Tensor, seed: int, rate: float, roundings: int
+) -> MatrixReport:
     assert delta.matrix is not None
-    readings = candidates(found, rate)
-    edges, energies = [r.noise.edge for r in readings], [r.energy for r in readings]
+    readings, once = candidates(found, rate, roundings), candidates(found, rate)
+    edges, energies = [r.noise.edge for r in once], [r.energy for r in once]
     spectrum = resolve(found, base, tuned, edge=min(edges), energy=min(energies), seed=seed)
-    rounding, left = _reading(readings, spectrum, found, rate)
-    if _close(spectrum, rounding, left, found):
+    rounding, left = reading_of(readings, spectrum, found, rate)
+    if left.energy < left.least:  # fewer roundings than were stated: one may explain it
+        fewer = _changed(delta, found, base, tuned, seed, rate, 1)
+        if fewer.verdict == "low-rank":
+            return fewer
+    if close(spectrum, rounding, left, found):
         edge = drawn_edge(found, base, tuned, rounding, rate, seed)
         rounding = replace(rounding, noise=replace(rounding.noise, edge=edge, draws=DRAWS))
         left = left_beyond(spectrum, rounding, found.support, rate)
-    again = _again(found, base, tuned, spectrum, rounding, left, seed)
+    like = roundings_like(spectrum, once[-1], found.support, rate)
+    again = drawn_again(found, base, tuned, spectrum, rounding, left, seed)
     null = null_of(found.change, found.support, spectrum, left.edge, rate, again)
     return _report(
         delta,
         spectrum,
-        decide(left, rounding, again, null, delta.matrix, found.support),
+        decide(left, rounding, again, null, delta.matrix, found.support, like=like),
         noise=rounding.noise,
         null=null,
         support=found.support if _tall(delta) else found.support[::-1],
         base_norm=math.sqrt(found.base_square),
     )
-
-
-def _reading(readings: list[Rounding], spectrum: Resolved, found: Scan, rate: float) -> tuple[Rounding, Left]:
-    """Return the strongest noise that the data do not refute, and what is left beyond the directions above it.
-
-    A change that was itself computed in the tuned format is the reading where only that explains what is left.
-    """
-    for rounding in readings:
-        left = left_beyond(spectrum, rounding, found.support, rate)
-        if left.energy >= REFUTED * left.expected:
-            break
-    weaker = computed(found, rounding, rate)
-    beyond = left_beyond(spectrum, weaker, found.support, rate)
-    low = 1 <= beyond.directions <= min(found.shape) / 2
-    return (weaker, beyond) if low and beyond.explained and not left.explained else (rounding, left)
-
-
-def _close(spectrum: Resolved, rounding: Rounding, left: Left, found: Scan) -> bool:
-    """Whether a low rank is in question and a direction hardly stands above the computed edge."""
-    r, low = left.directions, left.directions <= min(found.shape) / 2
-    hardly = r > spectrum.above(CLOSE * left.edge)
-    return low and hardly and rounding.dithered and found.gram is not None
-
-
-def _again(
-    found: Scan, base: Tensor, tuned: Tensor, spectrum: Resolved, rounding: Rounding, left: Left, seed: int
-) -> Compared | None:
-    """Compare with rounded draws, where rounding may depend on the change and a low rank is in question."""
-    r = left.directions
-    low = 1 <= r <= min(found.shape) / 2 and r < min(found.support)
-    if not low or found.gram is None or not _coarse(found) or not _worth_drawing(spectrum, rounding, left):
-        return None
-    return Rerounding(found, base, tuned, spectrum, rounding, r, seed).least(r)
-
-
-def _coarse(found: Scan) -> bool:
-    """Whether rounding kept so many weights still that its error may depend on the change."""
-    still = 1 - (found.size - found.unchanged) / math.prod(found.support)
-    return found.base_grid.within(found.tuned_grid) and still >= STILL
-
-
-def _worth_drawing(spectrum: Resolved, rounding: Rounding, left: Left) -> bool:
-    """Whether draws could change the verdict: not where too much is lost or left, or all stands clear of the noise."""
-    hopeless = rounding.noise.gain < LOST or left.energy > TOO_MUCH * left.expected
-    clear = rounding.dithered and left.explained and spectrum.above(CLEAR * left.edge) == left.directions
-    return not hopeless and not clear
 
 
 def _factored(delta: Delta, factors: Factors, rate: float) -> MatrixReport:

@@ -36,11 +36,18 @@ class Judging:
         include: name patterns of the tensors to look at.
         seed: of the draws of the null and of randomized decompositions.
         false_positive_rate: chance for each matrix that noise alone is called a direction.
+        roundings: how many times the stored numbers were rounded while training.
     """
 
     include: tuple[str, ...] = ("*",)
     seed: int = 0
     false_positive_rate: float = 0.01
+    roundings: int = 1
+
+    def options(self) -> dict[str, object]:
+        """Return what every number depends on; one rounding is left out, as it was before it could be stated."""
+        stated: dict[str, object] = {} if self.roundings == 1 else {"roundings": self.roundings}
+        return {"seed": self.seed, "false_positive_rate": self.false_positive_rate, **stated}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +98,7 @@ def judge_pairs(pairs: Pairs, judging: Judging, *, out: Path | None, seen: Seen 
 
 def question(pairs: Pairs, judging: Judging) -> dict[str, object]:
     """Return what the numbers of a tensor depend on, beside its name."""
-    return {
-        "version": SPECTRUM_VERSION,
-        "pair": pairs.fingerprint,
-        "seed": judging.seed,
-        "false_positive_rate": judging.false_positive_rate,
-    }
+    return {"version": SPECTRUM_VERSION, "pair": pairs.fingerprint, **judging.options()}
 
 
 def chosen(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
@@ -146,7 +148,8 @@ class _JudgeOne:
             delta = self.pairs.load(name)
             reading = time.perf_counter() - started
         started = time.perf_counter()
-        report = judge(delta, seed=self.judging.seed, false_positive_rate=self.judging.false_positive_rate)
+        asked = self.judging
+        report = judge(delta, seed=asked.seed, false_positive_rate=asked.false_positive_rate, roundings=asked.roundings)
         return report, reading + time.perf_counter() - started
 
 

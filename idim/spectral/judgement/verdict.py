@@ -43,10 +43,13 @@ row or column has rank one, which is full.
 Why half: a change of rank r is m r + n r numbers as factors; for a square matrix these are fewer than m n
 below n/2, and only there.
 
-The rate is that of each test and each matrix. The noise is *one* rounding of each stored number. A change that was
-rounded again at every step on its way (an optimizer that keeps its weights in the stored format and moves them by
-little) carries the sum of those errors; they are part of what was read, so beyond its directions stands more than one
-rounding leaves, and it can be called full-rank where its exact sum would be of low rank.
+The rate is that of each test and each matrix. The noise is *one* rounding of each stored number, unless more are
+stated. A change that was rounded again at every step on its way (an optimizer that keeps its weights in the stored
+format and moves them by little) carries the sum of those errors; beyond its directions stands more than one
+rounding leaves, and it is called full-rank where its exact sum would be of low rank. With N roundings stated, errors of
+N times the energy explain what is left, and not if it is less than half of theirs. Steps that are equal err alike, if
+only in some rows; so only what stands above N times the edge of one rounding, or N² times its energy, counts for
+``full-rank``, and for ``low-rank`` all directions must be clear of that edge too.
 """
 
 from __future__ import annotations
@@ -70,6 +73,10 @@ MODEL_ERROR = 0.03
 
 LARGEST_ERROR = 3.0
 """The most energy that rounding errors can have over what they have when uniform: (u/2)² over u²/12."""
+CLEAR = 3.0
+"""Factor above the edge that directions made by rounding reach only in a row that goes down to the edge."""
+REFUTED = 0.5
+"""Fraction of a noise's energy: where less than that is beyond the directions, that noise is not there."""
 SPARSE = 0.95
 """Fraction of the rows or columns below which the sentence says how many have changed."""
 
@@ -95,6 +102,9 @@ class Left:
         allowed: the most that it leaves there, at the rate.
         edge: of the noise.
         certain: singular values larger than rounding errors could add up to in one direction, whatever their law.
+        least: energy below which the roundings that were stated are not there.
+        aligned: the same beyond the most that several roundings can add up to; None for one.
+        doubtful: whether several roundings, where they err alike, may have made a direction above their edge.
     """
 
     directions: int
@@ -103,11 +113,14 @@ class Left:
     allowed: float
     edge: float
     certain: int
+    least: float = 0.0
+    aligned: Left | None = None
+    doubtful: bool = False
 
     @property
     def explained(self) -> bool:
         """Whether rounding explains it."""
-        return self.energy <= self.allowed
+        return self.least <= self.energy <= self.allowed and not self.doubtful
 
     @property
     def hidden(self) -> int:
@@ -122,6 +135,7 @@ def left_beyond(spectrum: Resolved, rounding: Rounding, support: tuple[int, int]
     expected = rounding.energy * (1 - r / m) * (1 - r / n)
     slack = MODEL_ERROR + rounding.spread * float(ndtri(1 - rate))
     round_off = len(spectrum.squares) * spectrum.error_bound**2
+    several, clear = rounding.roundings > 1, max(CLEAR, math.sqrt(rounding.roundings)) * rounding.noise.edge
     return Left(
         directions=r,
         energy=spectrum.beyond(r),
@@ -129,11 +143,21 @@ def left_beyond(spectrum: Resolved, rounding: Rounding, support: tuple[int, int]
         allowed=expected * (1 + slack) + round_off,
         edge=rounding.noise.edge,
         certain=max(1, spectrum.above(math.sqrt(LARGEST_ERROR * rounding.energy))),
+        least=REFUTED * expected if several else 0.0,
+        aligned=left_beyond(spectrum, rounding.aligned, support, rate) if several else None,
+        doubtful=several and spectrum.above(clear) < r,
     )
 
 
 def decide(
-    left: Left, rounding: Rounding, again: Compared | None, null: Null, shape: tuple[int, int], support: tuple[int, int]
+    left: Left,
+    rounding: Rounding,
+    again: Compared | None,
+    null: Null,
+    shape: tuple[int, int],
+    support: tuple[int, int],
+    *,
+    like: int | None = None,
 ) -> Decision:
     """Return the verdict on a change that is not zero.
 
@@ -143,28 +167,46 @@ def decide(
         again: the change beside rounded draws of low rank, where that was asked for.
         null: independent entries.
         shape: (m, n); support: how many rows and columns have changed, in the order (long, short).
+        like: how many roundings the bulk of the singular values is like; None where it is like none.
     """
     r, small, share = left.directions, min(shape), f"{rounding.noise.share:.3g} of the change"
-    sparse, at_least = _sparse(shape, support), r + left.hidden
+    sparse, noise, strict = _sparse(shape, support), _noise(rounding), left.aligned or left
+    at_least = strict.directions + strict.hidden
     if again is not None:
         return _from_draws(left, rounding, *again, small=small, sparse=sparse)
     if not rounding.dithered:
-        why = f"{sparse}rounding kept {rounding.noise.gain:.0%} of the change and its error is {share}, so it decides: "
-        return Decision(verdict="undetermined", rank=None, at_least=1, why=why + _seen(left, small))
+        kept = f"{rounding.noise.gain:.0%} of {_steps(rounding)}"
+        why = f"{sparse}rounding kept {kept} and its error is {share}, so it decides: {_seen(left, small, noise)}"
+        return Decision(verdict="undetermined", rank=None, at_least=1, why=why)
     if 1 <= r <= small / 2 and left.explained:
-        why = f"{sparse}{r} of {small} directions stand above rounding, whose error is {share}; it explains the rest"
+        why = f"{sparse}{r} of {small} directions stand above {noise}, whose error is {share}; it explains the rest"
         return Decision(verdict="low-rank", rank=r, at_least=r, why=why)
     if at_least > small / 2:
-        why = sparse + _full(left, null, small, share)
-        return Decision(verdict="full-rank", rank=r, at_least=min(at_least, small), why=why)
-    why = f"{sparse}rounding, whose error is {share}, leaves it open: {_seen(left, small)}"
-    return Decision(verdict="undetermined", rank=None, at_least=left.certain, why=why)
+        why = f"{sparse}{_full(strict, null, small, share, noise)}{_like(like)}"
+        return Decision(verdict="full-rank", rank=strict.directions, at_least=min(at_least, small), why=why)
+    why = f"{sparse}{noise}, whose error is {share}, leaves it open: {_seen(left, small, noise)}{_like(like)}"
+    return Decision(verdict="undetermined", rank=None, at_least=strict.certain, why=why)
 
 
-def _full(left: Left, null: Null, small: int, share: str) -> str:
+def _noise(rounding: Rounding) -> str:
+    return "rounding" if rounding.roundings == 1 else f"the noise of {rounding.roundings:,} roundings"
+
+
+def _steps(rounding: Rounding) -> str:
+    return "the change" if rounding.roundings == 1 else f"steps of one {rounding.roundings:,}th of the change"
+
+
+def _like(count: int | None) -> str:
+    if count is None:
+        return ""
+    alike = round(math.sqrt(count))
+    return f"; the bulk is like {count:,} roundings of each number" + (f", or {alike} that err alike" * (alike > 1))
+
+
+def _full(left: Left, null: Null, small: int, share: str, noise: str) -> str:
     hidden = f" and {left.hidden} more at least below its edge" if left.directions <= small / 2 else ""
     return (
-        f"{left.directions} of {small} directions stand above rounding{hidden}, whose error is {share}; "
+        f"{left.directions} of {small} directions stand above {noise}{hidden}, whose error is {share}; "
         f"{null.above} stand above independent entries"
     )
 
@@ -185,9 +227,11 @@ def _from_draws(
     return Decision(verdict="undetermined", rank=None, at_least=1, why=found + why)
 
 
-def _seen(left: Left, small: int) -> str:
+def _seen(left: Left, small: int, noise: str) -> str:
     ratio = left.energy / left.expected if left.expected > 0 else math.inf
-    return f"{left.directions} of {small} directions stand out; beyond them is {ratio:.3g} times what rounding leaves"
+    little = ", some so little that it may have made them" if left.doubtful else ""
+    seen = f"{left.directions} of {small} directions stand out{little}"
+    return f"{seen}; beyond them is {ratio:.3g} times what {noise} leaves"
 
 
 def _sparse(shape: tuple[int, int], support: tuple[int, int]) -> str:

@@ -84,9 +84,22 @@ def loss(spacings: Floats, energy: float) -> Loss:
         spacings: u of every weight of the sample, shape [k].
         energy: mean square of Δ, above zero.
     """
+    levels, weights = _levels(spacings)
+    return _loss(levels, weights, _scale(levels, weights, energy))
+
+
+def loss_of(spacings: Floats, scale: float) -> Loss:
+    """Return what rounding does to a change of standard deviation ``scale``, above zero; spacings as in ``loss``."""
+    return _loss(*_levels(spacings), scale)
+
+
+def _levels(spacings: Floats) -> tuple[Floats, Floats]:
+    """Return the spacings that occur and how often each does, as a fraction."""
     levels, place = np.unique(spacings, return_inverse=True)
-    weights = np.bincount(place) / len(spacings)
-    scale = _scale(levels, weights, energy)
+    return levels, np.bincount(place) / len(spacings)
+
+
+def _loss(levels: Floats, weights: Floats, scale: float) -> Loss:
     found = moments(scale / levels)
     kept = float(weights @ (found.product * levels**2))
     shown = float(weights @ (found.square * levels**2))
