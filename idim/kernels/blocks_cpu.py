@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from idim.kernels import blocks_numba as compiled
-from idim.kernels import threads
+from idim.kernels import blocks_pull, threads
 from idim.kernels.bits import Key
 from idim.kernels.blocks import LANES, WORD, Groups, Layout
+
+Integers = NDArray[np.int64]
 
 PIECE = 1 << 18  # rows worth a call of their own, some 0.1 ms
 
@@ -107,14 +110,74 @@ def pull(
     if len(shares) == 1:
         total = torch.empty(d, dtype=dtype)
         rows = g.to(dtype).numpy(), more.to(dtype).numpy()
-        compiled.pull_share(*rows, scale, layout.n, words, shares[0].plan, start, total.numpy())
+        blocks_pull.pull_share(*rows, scale, layout.n, words, shares[0].plan, start, total.numpy())
         return total
 
     def pulled(share: Share, totals: compiled.Floats) -> None:
         low, high = share.start - start, share.stop - start
         rows = g[low:high].to(dtype), more[max(0, low - size) : max(0, high - size)].to(dtype)
-        compiled.pull(rows[0].numpy(), rows[1].numpy(), layout.n, words, share.plan, share.start, totals)
+        blocks_pull.pull(rows[0].numpy(), rows[1].numpy(), layout.n, words, share.plan, share.start, totals)
 
+    return _summed(pulled, shares, layout, dtype)[:d].to(dtype) * scale
+
+
+def _summed(
+    work: Callable[[Share, compiled.Floats], None], shares: Sequence[Share], layout: Layout, dtype: torch.dtype
+) -> Tensor:
+    """Return the float64 sum, shape [n], of the totals that ``work`` writes, one for each piece of the shares."""
     totals = torch.empty(sum(len(share.plan) for share in shares), layout.n, dtype=dtype).numpy()
-    threads.run([partial(pulled, share, totals[i:]) for i, share in enumerate(shares)])
-    return torch.from_numpy(totals.sum(axis=0, dtype=np.float64))[:d].to(dtype) * scale
+    threads.run([partial(work, share, totals[i:]) for i, share in enumerate(shares)])
+    return torch.from_numpy(totals.sum(axis=0, dtype=np.float64))
+
+
+def lift_groups(
+    z: Tensor,
+    numbers: Integers,
+    start: int,
+    out: Tensor,
+    base: Tensor,
+    layout: Layout,
+    keys: tuple[Key, Key, Key],
+    *,
+    scale: float,
+) -> None:
+    """Write the rows of groups ``numbers``, ascending, that lie in ``out``, as :func:`lift` does; leave the others.
+
+    ``out`` and ``base`` have the dtype of ``z``.
+    """
+    plan = _plan_of(numbers, layout)
+    parts = np.array_split(plan, min(len(plan), -(-len(numbers) * layout.rows // PIECE)))
+    shared, ends = (z.numpy(), scale, layout.n, _words(keys)), (start, out.numpy(), base.numpy(), 1)
+    threads.run([partial(compiled.lift, *shared, part, *ends) for part in parts])
+
+
+def _plan_of(numbers: Integers, layout: Layout) -> compiled.Plan:
+    """Return groups ``numbers`` as few adjacent runs, the last group of all, which differs, as one of its own."""
+    edges = np.flatnonzero((np.diff(numbers) != 1) | (numbers[1:] == layout.last)) + 1
+    runs = [(int(run[0]), len(run)) for run in np.split(numbers, edges)]
+    groups = (layout.groups(*run) for run in runs)
+    return np.array([(g.start, g.first, g.count, g.blocks, g.lanes) for g in groups], dtype=np.int64)
+
+
+def pull_lines(
+    lines: Integers,
+    values: Tensor,
+    start: int,
+    stop: int,
+    d: int,
+    layout: Layout,
+    dtype: torch.dtype,
+    keys: tuple[Key, Key, Key],
+    *,
+    scale: float,
+) -> Tensor:
+    """Return what :func:`pull` returns for a table in rows [start, stop), zero but for lines ``lines``, ascending.
+
+    Line i of the table is ``values.shape[1]`` adjacent rows; ``values[k]`` is its line ``lines[k]``.
+    """
+    table, words = values.to(dtype).numpy(), _words(keys)
+
+    def pulled(share: Share, totals: compiled.Floats) -> None:
+        blocks_pull.pull_lines(lines, table, layout.n, words, share.plan, start, totals)
+
+    return _summed(pulled, _shares(start, stop, layout), layout, dtype)[:d].to(dtype) * scale

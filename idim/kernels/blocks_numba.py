@@ -3,7 +3,8 @@
 A group of blocks is one array of vectors, lane = block (vectors.py says how it is laid out), that stays in the
 cache from z to the rows. Position p = 32 high + low: H is the product of H over ``low``, over one or more fields
 of bits of ``high``, and over the parts in a vector, in any order, so neighbouring rounds share a pass over memory:
-with two factors, three transforms and three sign changes are four passes.
+with two factors, three transforms and three sign changes are four passes. Here are the steps and the way from z to
+the rows; :mod:`idim.kernels.blocks_pull` has the way back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ Plan = NDArray[np.int64]  # adjacent groups alike, one row: first row, first blo
 
 
 @numba.njit(inline="always")
-def _log2(n: int) -> int:
+def log2(n: int) -> int:
+    """Return the least b with 2^b at least ``n``."""
     bits = 0
     while (1 << bits) < n:
         bits += 1
@@ -33,17 +35,17 @@ def _log2(n: int) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
-def _first_field(highs: int) -> int:
+def first_field(highs: int) -> int:
     """Return the width of the first field of the bits of ``high``: fields of nearly equal width, at most 5."""
-    bits = _log2(highs)
+    bits = log2(highs)
     return bits // max(1, (bits + MAX_BITS - 1) // MAX_BITS)
 
 
 @numba.njit(nogil=True, cache=True)
-def _finish_round(x: Floats, highs: int, lows: int, apart: int) -> None:
+def finish_round(x: Floats, highs: int, lows: int, apart: int) -> None:
     """Transform over the fields of ``high`` but the first, and over the parts in a vector."""
-    bits = _log2(highs)
-    shift = _first_field(highs)
+    bits = log2(highs)
+    shift = first_field(highs)
     while shift < bits:
         left = bits - shift
         width = left // ((left + MAX_BITS - 1) // MAX_BITS)
@@ -59,15 +61,17 @@ def _finish_round(x: Floats, highs: int, lows: int, apart: int) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _turn_low(x: Floats, words: Words, highs: int, lows: int) -> None:
-    bits = _log2(lows)
+def turn_low(x: Floats, words: Words, highs: int, lows: int) -> None:
+    """Transform over ``low``, change signs, transform over ``low``."""
+    bits = log2(lows)
     for high in range(highs):
         tiles.turn_low(x, words, bits, high)
 
 
 @numba.njit(nogil=True, cache=True)
-def _turn_high(x: Floats, words: Words, highs: int, lows: int) -> None:
-    width = _first_field(highs)
+def turn_high(x: Floats, words: Words, highs: int, lows: int) -> None:
+    """Transform over the first field of ``high``, change signs, transform over it again."""
+    width = first_field(highs)
     for outer in range(highs >> width):
         for low in range(lows):
             tiles.turn_high(x, words, width, outer << width, 1, low)
@@ -75,7 +79,7 @@ def _turn_high(x: Floats, words: Words, highs: int, lows: int) -> None:
 
 @numba.njit(nogil=True, cache=True)
 def _enter(x: Floats, words: Words, z: Floats, highs: int, lows: int, apart: int) -> None:
-    width = _first_field(highs)
+    width = first_field(highs)
     for outer in range(highs >> width):
         for low in range(lows):
             if apart == LANES:
@@ -85,15 +89,7 @@ def _enter(x: Floats, words: Words, z: Floats, highs: int, lows: int, apart: int
 
 
 @numba.njit(nogil=True, cache=True)
-def _leave(x: Floats, words: Words, total: Floats, highs: int, lows: int) -> None:
-    width = _first_field(highs)
-    for outer in range(highs >> width):
-        for low in range(lows):
-            tiles.leave(x, words, total, width, outer << width, 1, low)
-
-
-@numba.njit(nogil=True, cache=True)
-def _draw(words: Words, key: Words, first: int, per_block: int, highs: int, lanes: int) -> None:
+def draw(words: Words, key: Words, first: int, per_block: int, highs: int, lanes: int) -> None:
     """Write the words of one round: lane l holds block ``first + l % lanes``, part ``l // lanes``."""
     starts = np.empty(2 * LANES, np.uint32)
     for lane in range(LANES):
@@ -104,7 +100,7 @@ def _draw(words: Words, key: Words, first: int, per_block: int, highs: int, lane
 
 
 @numba.njit(nogil=True, cache=True)
-def _aligned(size: int, like: NDArray[Any]) -> NDArray[Any]:
+def aligned(size: int, like: NDArray[Any]) -> NDArray[Any]:
     """Return an uninitialised array that begins on a cache line, so that no vector straddles two."""
     raw = np.empty(size + LANES, like.dtype)
     skip = (-np.int64(raw.ctypes.data)) % 64 // raw.itemsize
@@ -114,7 +110,7 @@ def _aligned(size: int, like: NDArray[Any]) -> NDArray[Any]:
 @numba.njit(nogil=True, cache=True)
 def _emit(x: Floats, highs: int, lows: int, slots: Slots, row: int, out: Floats, base: Floats, step: int) -> None:
     """Transform over ``low`` and write the rows that lie in ``out``, where the group begins at ``row``."""
-    bits = _log2(lows)
+    bits = log2(lows)
     for high in range(highs):
         stop = row + lows * slots.size
         if slots.size == LANES and row >= 0 and stop <= out.size:
@@ -135,39 +131,7 @@ def _scatter(x: Floats, lows: int, slots: Slots, row: int, out: Floats, base: Fl
 
 
 @numba.njit(nogil=True, cache=True)
-def _absorb(x: Floats, highs: int, lows: int, slots: Slots, row: int, g: Floats, more: Floats) -> None:
-    """Load the rows that lie in ``g`` and ``more``, end to end, zeros elsewhere; transform over ``low``.
-
-    The group begins at ``row``, of any sign.
-    """
-    bits = _log2(lows)
-    for high in range(highs):
-        stop, beyond = row + lows * slots.size, row - g.size
-        if slots.size == LANES and row >= 0 and stop <= g.size:
-            tiles.absorb(x, g, bits, high, row)
-        elif slots.size == LANES and beyond >= 0 and stop <= g.size + more.size:
-            tiles.absorb(x, more, bits, high, beyond)
-        else:
-            _gather(x[high * PITCH :], lows, slots, row, g, more)
-            tiles.plain_low(x, bits, high)
-        row = stop
-
-
-@numba.njit(nogil=True, cache=True)
-def _gather(x: Floats, lows: int, slots: Slots, row: int, g: Floats, more: Floats) -> None:
-    for i in range(lows * LANES):
-        x[i] = 0
-    for low in range(lows):
-        for slot in slots:
-            if 0 <= row < g.size:
-                x[low * LANES + slot] = g[row]
-            elif g.size <= row < g.size + more.size:
-                x[low * LANES + slot] = more[row - g.size]
-            row += 1
-
-
-@numba.njit(nogil=True, cache=True)
-def _slots(blocks: int, lanes: int) -> Slots:
+def slots_of(blocks: int, lanes: int) -> Slots:
     """Return the lanes of a vector that hold rows, in the order of the rows."""
     slots = np.empty(LANES // lanes * blocks, np.int64)
     for i in range(slots.size):
@@ -201,7 +165,7 @@ def lift(
     for i in range(len(plan)):
         row, first, count, blocks, lanes = plan[i]
         source = _source(z, scale, n, lanes)
-        _lift_groups(source, n, keys, first, count, _slots(blocks, lanes), lanes, row - start, out, base, step)
+        _lift_groups(source, n, keys, first, count, slots_of(blocks, lanes), lanes, row - start, out, base, step)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -222,89 +186,15 @@ def _lift_groups(
     part = n * lanes // LANES
     highs, lows = max(1, part // LOW), min(part, LOW)
     per_block, blocks = max(1, n // LOW), slots.size * lanes // LANES
-    x, words = _aligned(highs * PITCH, source), _aligned(highs * LANES, keys)
+    x, words = aligned(highs * PITCH, source), aligned(highs * LANES, keys)
     for group in range(count):
         for sign in range(3):
-            _draw(words, keys[2 * sign : 2 * sign + 2], first + group * blocks, per_block, highs, lanes)
+            draw(words, keys[2 * sign : 2 * sign + 2], first + group * blocks, per_block, highs, lanes)
             if sign == 0:
                 _enter(x, words, source, highs, lows, lanes)
             elif sign == 1:
-                _turn_low(x, words, highs, lows)
+                turn_low(x, words, highs, lows)
             else:
-                _turn_high(x, words, highs, lows)
-            _finish_round(x, highs, lows, lanes)
+                turn_high(x, words, highs, lows)
+            finish_round(x, highs, lows, lanes)
         _emit(x, highs, lows, slots, row + group * n * blocks, out, base, step)
-
-
-@numba.njit(nogil=True, cache=True)
-def pull(g: Floats, more: Floats, n: int, keys: Words, plan: Plan, start: int, totals: Floats) -> None:
-    """Write to ``totals[i]`` the transposed product of groups ``plan[i]`` with the rows from ``start`` on.
-
-    The rows are those of ``g`` and then those of ``more``, so that the gradients of two tensors need not be joined.
-    """
-    for i in range(len(plan)):
-        row, first, count, blocks, lanes = plan[i]
-        _pull_groups(g, more, n, keys, first, count, _slots(blocks, lanes), lanes, row - start, totals[i])
-
-
-@numba.njit(nogil=True, cache=True)
-def pull_share(
-    g: Floats, more: Floats, scale: float, n: int, keys: Words, plan: Plan, start: int, total: Floats
-) -> None:
-    """Write to ``total`` [d] scale times the first entries of the sum, in float64, of what :func:`pull` writes."""
-    factor = total.dtype.type(scale)
-    totals = np.empty((len(plan), n), total.dtype)
-    pull(g, more, n, keys, plan, start, totals)
-    for j in range(total.size):
-        value = np.float64(totals[0, j])
-        for i in range(1, len(plan)):
-            value += totals[i, j]
-        total[j] = total.dtype.type(value) * factor
-
-
-@numba.njit(nogil=True, cache=True)
-def _pull_groups(
-    g: Floats,
-    more: Floats,
-    n: int,
-    keys: Words,
-    first: int,
-    count: int,
-    slots: Slots,
-    lanes: int,
-    row: int,
-    total: Floats,
-) -> None:
-    """Write to ``total`` [n] the transposed product of ``count`` groups with their rows in ``g`` and ``more``."""
-    part = n * lanes // LANES
-    highs, lows = max(1, part // LOW), min(part, LOW)
-    per_block, blocks = max(1, n // LOW), slots.size * lanes // LANES
-    x, words = _aligned(highs * PITCH, g), _aligned(highs * LANES, keys)
-    sums = _aligned(highs * PITCH, g)
-    for i in range(sums.size):
-        sums[i] = 0
-    for group in range(count):
-        _absorb(x, highs, lows, slots, row + group * n * blocks, g, more)
-        for sign in range(2, -1, -1):
-            _draw(words, keys[2 * sign : 2 * sign + 2], first + group * blocks, per_block, highs, lanes)
-            _finish_round(x, highs, lows, lanes)
-            if sign == 2:
-                _turn_high(x, words, highs, lows)
-            elif sign == 1:
-                _turn_low(x, words, highs, lows)
-            else:
-                _leave(x, words, sums, highs, lows)
-    _collect(sums, lanes, highs, lows, total)
-
-
-@numba.njit(nogil=True, cache=True)
-def _collect(sums: Floats, lanes: int, highs: int, lows: int, total: Floats) -> None:
-    """Write to ``total`` the sums over blocks, that is over the lanes of each part."""
-    for first in range(0, LANES, lanes):
-        for high in range(highs):
-            for low in range(lows):
-                at = np.uint64(high * PITCH + low * LANES + first)  # signed indices may be negative, which takes time
-                value = sums[at]
-                for lane in range(np.uint64(1), np.uint64(lanes)):
-                    value += sums[at + lane]
-                total[first // lanes * highs * lows + high * lows + low] = value

@@ -22,13 +22,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from idim.errors import RequestError
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
+
+Integers = NDArray[np.int64]
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -87,6 +91,26 @@ class Projection(ABC):
     def _pull_parts(self, parts: Sequence[Tensor], start: int) -> Tensor:
         """Return :meth:`_pull` of 1-D contiguous ``parts`` end to end; a kind may do without joining them."""
         return self._pull(parts[0] if len(parts) == 1 else torch.cat(list(parts)), start)
+
+    # -- what a kind may implement, for tables of which few lines are read (idim.subspace.tables) -----
+
+    def grain(self, like: Tensor) -> int:
+        """Return g if rows [k g, (k + 1) g) can be made alone, in the dtype and on the device of ``like``, else 0."""
+        return 0
+
+    def lift_grains(self, z: Tensor, grains: Integers, start: int, out: Tensor, base: Tensor) -> None:
+        """Write base + P z as :meth:`matvec` does, but only the rows of ``grains``, ascending, that lie in ``out``.
+
+        ``out`` is a part of one layer, its first row is ``start``; all are 1-D, contiguous and of one dtype.
+        """
+        raise NotImplementedError(f"projection {self.kind!r} has no grain")
+
+    def vjp_lines(self, z: Tensor, lines: Integers, values: Tensor, start: int, stop: int) -> Tensor:
+        """Return :meth:`vjp` over rows [start, stop), whose gradient is ``values[k]`` in line ``lines[k]`` and else 0.
+
+        The rows are a table with ``values.shape[1]`` adjacent rows a line; the lines ascend.
+        """
+        raise NotImplementedError(f"projection {self.kind!r} has no grain")
 
     @classmethod
     def parse(cls, option: str) -> dict[str, object]:
@@ -157,7 +181,6 @@ class Projection(ABC):
         Raises:
             RequestError: for a kind that is not linear.
         """
-        import numpy as np
         from scipy.sparse.linalg import LinearOperator
 
         self._require_linear()

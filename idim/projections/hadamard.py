@@ -28,7 +28,7 @@ from torch import Tensor
 
 from idim.kernels import blocks, blocks_cpu
 from idim.kernels.bits import Key
-from idim.projections.base import Projection, compute_dtype
+from idim.projections.base import Integers, Projection, compute_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,3 +76,17 @@ class Hadamard(Projection):
         if g.device.type == "cpu":
             return self._pull_parts([g], start)
         return blocks.pull(g.to(dtype), start, self.d, self._layout, self._keys) * self._scale
+
+    def grain(self, like: Tensor) -> int:
+        """Return the rows of a full group of blocks, for float32 and float64 on the CPU."""
+        return self._layout.rows if like.device.type == "cpu" and like.dtype == compute_dtype(like) else 0
+
+    def lift_grains(self, z: Tensor, grains: Integers, start: int, out: Tensor, base: Tensor) -> None:
+        """Write base + P z into the rows of ``grains`` that lie in ``out``: groups of blocks are made one by one."""
+        z = z.detach().to(out.dtype).contiguous()
+        blocks_cpu.lift_groups(z, grains, start, out, base, self._layout, self._keys, scale=self._scale)
+
+    def vjp_lines(self, z: Tensor, lines: Integers, values: Tensor, start: int, stop: int) -> Tensor:
+        """Return the transposed product with a table of few lines that are not zero."""
+        at = self.d, self._layout, compute_dtype(values), self._keys
+        return blocks_cpu.pull_lines(lines, values.detach().contiguous(), start, stop, *at, scale=self._scale)

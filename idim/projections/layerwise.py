@@ -25,7 +25,7 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from idim.errors import RequestError
-from idim.projections.base import Projection, check_vector, compute_dtype
+from idim.projections.base import Integers, Projection, check_vector, compute_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +99,33 @@ class Layerwise(Projection):
     def vjp(self, z: Tensor, g: Tensor, start: int = 0) -> Tensor:
         """Return the gradient in the coordinates ``z`` of ⟨rows [start, start + len(g)) of the map, g⟩."""
         check_vector("z", z, self.d)
-        shared, scales = self._split(z.detach().to(compute_dtype(g)))
+        pulls = (
+            (layer, self.projection.rows(low, high).rmatvec(g[low - start : high - start]))
+            for layer, low, high in self._segments(start, start + g.numel())
+        )
+        return self._gradient(z.detach().to(compute_dtype(g)), pulls)
+
+    def grain(self, like: Tensor) -> int:
+        """Return the grain of the inner kind."""
+        return self.projection.grain(like)
+
+    def lift_grains(self, z: Tensor, grains: Integers, start: int, out: Tensor, base: Tensor) -> None:
+        """Write θ₀_l + λ_l (P z)_l into the rows of ``grains`` that lie in ``out``, a part of layer l."""
+        shared, scales = self._split(z.detach().to(out.dtype))
+        ((layer, _, _),) = self._segments(start, start + out.numel())
+        self.projection.lift_grains(self._scaled(shared, scales, layer), grains, start, out, base)
+
+    def vjp_lines(self, z: Tensor, lines: Integers, values: Tensor, start: int, stop: int) -> Tensor:
+        """Return :meth:`vjp` over a table, a part of one layer, with few lines that are not zero."""
+        ((layer, _, _),) = self._segments(start, stop)
+        pulled = self.projection.vjp_lines(z, lines, values, start, stop)
+        return self._gradient(z.detach().to(compute_dtype(values)), [(layer, pulled)])
+
+    def _gradient(self, z: Tensor, pulls: Iterable[tuple[int, Tensor]]) -> Tensor:
+        """Return the gradient in the coordinates from y_l of some layers l."""
+        shared, scales = self._split(z)
         shared_gradient, scale_gradients = torch.zeros_like(shared), torch.zeros_like(scales)
-        for layer, low, high in self._segments(start, start + g.numel()):
-            pulled = self.projection.rows(low, high).rmatvec(g[low - start : high - start])
+        for layer, pulled in pulls:
             shared_gradient += self._scaled(pulled, scales, layer)
             if self.scales:
                 scale_gradients[layer] = shared @ pulled

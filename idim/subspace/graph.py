@@ -84,7 +84,7 @@ class Lift(Function):
         z = parts[0] if ctx.projection.linear else ctx.saved_tensors[0]  # a linear kind does not look at z
         if torch.is_grad_enabled():
             flat = torch.cat(parts)
-            pulled = _Pull.apply(flat, z.detach(), ctx.projection, ctx.group.start)  # type: ignore[no-untyped-call]
+            pulled = Pull.apply(flat, z.detach(), ctx.projection, ctx.group.start)  # type: ignore[no-untyped-call]
         else:
             pulled = ctx.projection.vjp_parts(z, parts, ctx.group.start)
         return pulled, None, None, None
@@ -96,17 +96,19 @@ def _flat(grads: Sequence[Tensor | None], sizes: Sequence[int]) -> list[Tensor]:
     return [like.new_zeros(size) if g is None else g.reshape(-1) for g, size in zip(grads, sizes, strict=True)]
 
 
-class _Pull(Function):
+class Pull(Function):
     """The gradient in z from the gradient of rows [start, ...): Pᵀ g, and P again when differentiated."""
 
     @staticmethod
     def forward(ctx: Any, g: Tensor, z: Tensor, projection: Projection, start: int) -> Tensor:
+        """Return the gradient in z."""
         ctx.projection, ctx.start, ctx.like = projection, start, g.new_empty(0)
         ctx.size = g.numel()
         return projection.vjp(z, g, start)
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient in g from that of the gradient in z."""
         if not ctx.projection.linear:
             raise RuntimeError(f"double backward needs a linear projection; received {ctx.projection.kind!r}")
         pushed = _Push.apply(v, ctx.projection, ctx.start, ctx.size, ctx.like)  # type: ignore[no-untyped-call]
@@ -123,5 +125,5 @@ class _Push(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        pulled = _Pull.apply(g.contiguous(), g.new_empty(0), ctx.projection, ctx.start)  # type: ignore[no-untyped-call]
+        pulled = Pull.apply(g.contiguous(), g.new_empty(0), ctx.projection, ctx.start)  # type: ignore[no-untyped-call]
         return pulled, None, None, None, None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from idim.parameters import Selection
+from idim.subspace.tables import Embedding
 from idim.subspace.theta import Theta
 
 
@@ -75,12 +76,15 @@ def hollow(model: nn.Module, selection: Selection, theta: Theta) -> nn.Module:
     blank = nn.Parameter(torch.empty(0), requires_grad=False)
     shell = copy.deepcopy(model, {id(p): blank for p in selection.inside.values()})
     index = {alias: i for i, name in enumerate(selection.inside) for alias in selection.aliases[name]}
+    untied = {i for i, name in enumerate(selection.inside) if len(selection.aliases[name]) == 1}
     for prefix, module in shell.named_modules():
         names = tuple(module._parameters)
         leaves = {leaf: index[path] for leaf in names if (path := f"{prefix}.{leaf}".lstrip(".")) in index}
         if leaves:
             own = {leaf: p for leaf, p in module._parameters.items() if leaf not in leaves}
             module._parameters = Lifted(own, names, leaves, theta)
+            if type(module) is nn.Embedding and leaves["weight"] in untied and theta.defer(leaves["weight"]):
+                module.__class__ = Embedding
     for name in (*selection.trained, *selection.frozen):
         shell.get_parameter(name).requires_grad_(name in selection.trained)
     return shell

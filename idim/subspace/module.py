@@ -33,6 +33,7 @@ from idim.projections import Projection
 from idim.subspace import stored
 from idim.subspace.hollow import Lifted, held_aliases, hollow
 from idim.subspace.signature import ForwardOfModel
+from idim.subspace.tables import ordinary
 from idim.subspace.theta import Theta
 
 
@@ -124,8 +125,7 @@ class Subspace(nn.Module):
     def theta(self) -> dict[str, Tensor]:
         """Return a copy of theta0 + P z: tensors by name, without gradient."""
         self._theta.bind(self.z, self._theta0)
-        self._theta.refresh()
-        return self.layout.unflatten([buffer.clone() for buffer in self._theta.buffers])
+        return self.layout.unflatten([buffer.clone() for buffer in self._theta.whole()])
 
     def merged(self) -> nn.Module:
         """Return an ordinary model of the class of the original, with theta as its parameters."""
@@ -135,7 +135,7 @@ class Subspace(nn.Module):
             for module in self.model.modules():
                 if isinstance(module._parameters, Lifted):
                     memo[id(module._parameters)] = self._plain(module._parameters, tensors, memo)
-            model = copy.deepcopy(self.model, memo)
+            model = ordinary(copy.deepcopy(self.model, memo))
         for name in self._excluded:
             model.get_parameter(name).requires_grad_(True)
         return model

@@ -10,6 +10,9 @@ wrong. Another tensor in the place of z (``torch.func.functional_call``) gets a 
 (:mod:`idim.subspace.graph`) made before the forward pass would therefore run last, with all D
 gradients waiting for them. A node is made when the model first reads a tensor of its group, so in
 the backward pass it runs as soon as its gradients exist, and these are freed at once.
+
+**Tables by lines.** Large embedding tables are left out of the pass and made where they are read
+(:mod:`idim.subspace.tables`).
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ from torch.autograd.graph import increment_version
 
 from idim.parameters import Layout
 from idim.projections import Projection
-from idim.projections.base import Rows
-from idim.subspace.graph import Group, Lift, group_rows, groups_of
+from idim.subspace.graph import LEAST_ROWS, Group, Lift, group_rows, groups_of
+from idim.subspace.tables import Stretch, Table
 
 
 @contextmanager
@@ -63,17 +66,27 @@ class Theta:
         self.layout, self.projection = layout, projection
         self.groups = groups_of(layout, rows=group_rows(max(layout.sizes), projection.d))
         self.group_of = tuple(group for group in self.groups for _ in group.sizes)
+        self.deferred: set[int] = set()
         self.calls = 0
         self.hidden: Tensor | None = None
         self.z, self.theta0 = z, tuple(theta0)
         self.forget()
+
+    def defer(self, index: int) -> bool:
+        """Make tensor ``index`` a table by lines from now on, if it is large; say whether it is one."""
+        alone = len(self.group_of[index].sizes) == 1 and self.layout.sizes[index] >= LEAST_ROWS
+        if alone and len(self.deferred) + 1 < len(self.layout.sizes):  # what is left checks that z is finite
+            self.deferred.add(index)
+            self.forget()
+        return index in self.deferred
 
     def forget(self) -> None:
         """Let go of the buffers and views; the next look-up makes new ones."""
         self.views: dict[int, Tensor] = {}
         self.buffers: tuple[Tensor, ...] = ()
         self.parts: list[Tensor] = []
-        self.writes: list[tuple[Rows, Tensor, Tensor]] = []
+        self.tables: dict[int, Table] = {}
+        self.stretches: list[Stretch] = []
         self.stamp: list[tuple[int, int]] = []
         self.seen: Tensor | None = None
 
@@ -111,8 +124,24 @@ class Theta:
         if not self.calls:
             self.refresh()
         if index not in self.views:
+            if index in self.tables:
+                self.tables[index].complete()
             self._open(self.group_of[index])
         return self.views[index]
+
+    def look_up(self, index: int, numbers: Tensor, padding: int) -> Tensor | None:
+        """Return lines ``numbers`` of tensor ``index``, or None where they are to be read from the whole tensor."""
+        if not self.calls:
+            self.refresh()
+        table = self.tables.get(index)
+        return None if table is None else table.look_up(self.z, numbers, padding)
+
+    def whole(self) -> tuple[Tensor, ...]:
+        """Return the buffers, all of them up to date."""
+        self.refresh()
+        for table in self.tables.values():
+            table.complete()
+        return self.buffers
 
     def refresh(self) -> None:
         """Write theta into the buffers if z or theta0 has changed since; views of an older z are dropped.
@@ -138,12 +167,29 @@ class Theta:
         if [(b.dtype, b.device) for b in self.buffers] != [(t.dtype, t.device) for t in self.theta0]:
             self.buffers = tuple(torch.empty_like(t, requires_grad=False) for t in self.theta0)
             self.parts = list(self.layout.unflatten(self.buffers).values())
-            offsets = self.layout.offsets
-            rows = [self.projection.rows(offsets[run.start], offsets[run.stop]) for run in self.layout.runs]
-            self.writes = list(zip(rows, self.theta0, self.buffers, strict=True))
-        for part, base, buffer in self.writes:
+            self._plan()
+        for buffer in self.buffers:
             increment_version(buffer)
-            part.matvec(self.z, out=buffer, base=base)
+        for stretch in self.stretches:
+            rows = self.projection.rows(stretch.start, stretch.stop)
+            rows.matvec(self.z, out=stretch.of(self.buffers), base=stretch.of(self.theta0))
+        for table in self.tables.values():
+            table.renew(self.z, self.theta0)
+
+    def _plan(self) -> None:
+        """Divide the rows into tables and the stretches between them."""
+        self.stretches, self.tables = [], {}
+        for k, run in enumerate(self.layout.runs):
+            saves = self.buffers[k].dtype == self.z.dtype and self.projection.grain(self.buffers[k]) > 0
+            tables = [i for i in run if saves and i in self.deferred]
+            edges = [run.start, *(edge for i in tables for edge in (i, i + 1)), run.stop]
+            pairs = zip(edges[::2], edges[1::2], strict=True)
+            self.stretches += [self._stretch(k, first, last) for first, last in pairs if first < last]
+            self.tables |= {i: Table(self.projection, self._stretch(k, i, i + 1), self.parts[i]) for i in tables}
+
+    def _stretch(self, run: int, first: int, last: int) -> Stretch:
+        offsets = self.layout.offsets
+        return Stretch(run=run, origin=offsets[self.layout.runs[run].start], start=offsets[first], stop=offsets[last])
 
     def _open(self, group: Group) -> None:
         recording = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
@@ -153,7 +199,7 @@ class Theta:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy takes along: not the buffers and graph, which it makes for itself."""
-        kept = ("layout", "projection", "groups", "group_of", "z", "theta0")
+        kept = ("layout", "projection", "groups", "group_of", "deferred", "z", "theta0")
         return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
