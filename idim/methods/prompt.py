@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from idim.errors import RequestError
 from idim.methods.additions.added import Added, language_model
+from idim.methods.additions.wrappers import Around
 from idim.methods.base import Attached, Group, Method, Setting
 from idim.methods.options import at_least
 from idim.methods.places import nothing
@@ -39,7 +40,7 @@ class Plain(nn.Module):
         return self.values
 
 
-class Prompted(nn.Module):
+class Prompted(Around):
     """A transformer that reads ``prompt`` before every text.
 
     Args:
@@ -48,25 +49,26 @@ class Prompted(nn.Module):
     """
 
     def __init__(self, inner: nn.Module, prompt: nn.Module) -> None:
-        super().__init__()
-        self.inner, self.prompt = inner, prompt
+        super().__init__(inner)
+        self.prompt = prompt
 
-    @property
-    def config(self) -> Any:
-        """The configuration of the transformer."""
-        return self.inner.config
-
-    def forward(self, *, input_ids: Tensor, attention_mask: Tensor, **rest: Any) -> Any:
+    def forward(
+        self,
+        *,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        attention_mask: Tensor,
+        **rest: Any,
+    ) -> Any:
         """Return what the transformer answers, its last hidden states those of the text alone."""
-        inner: Any = self.inner
-        texts = inner.get_input_embeddings()(input_ids)
+        texts = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         prompt = self.prompt().to(texts.dtype).expand(len(texts), -1, -1)
         length = prompt.shape[1]
         self._check(length, texts.shape[1])
         if (types := rest.get("token_type_ids")) is not None:
             rest["token_type_ids"] = torch.cat([types.new_zeros(len(types), length), types], dim=1)
         mask = torch.cat([attention_mask.new_ones(len(texts), length), attention_mask], dim=1)
-        answer = inner(inputs_embeds=torch.cat([prompt, texts], dim=1), attention_mask=mask, **rest)
+        answer: Any = self.inner(inputs_embeds=torch.cat([prompt, texts], dim=1), attention_mask=mask, **rest)
         answer.last_hidden_state = answer.last_hidden_state[:, length:]
         return answer
 

@@ -161,6 +161,15 @@ class Case:
 CASES = [
     Case(name="full"),
     Case(name="probe", applies=("bert", "llama", "resnet")),
+    Case(name="last:k=1"),
+    Case(name="bitfit", applies=("bert", "resnet", "mlp")),
+    Case(name="norm", applies=WITH_BLOCKS),
+    Case(name="random_mask:fraction=0.1"),
+    Case(name="diffpruning:fraction=0.1"),
+    Case(name="diffpruning:structured=false,settled=0.0"),
+    Case(name="masks"),
+    Case(name="did:d=50"),
+    Case(name="said:d=50"),
     Case(name="lora:rank=4"),
     Case(name="lora:rank=4,targets=qv", applies=TEXTS),
     Case(name="adalora:rank=2,begin=4"),
@@ -177,6 +186,8 @@ CASES = [
     Case(name="prefix:length=4,width=16", applies=TEXTS, starts_at_base=False),
     Case(name="ptuning2:length=4", applies=TEXTS, starts_at_base=False),
     Case(name="ladder", applies=WITH_BLOCKS),
+    Case(name="adapter:width=8+prompt:length=4", applies=TEXTS, starts_at_base=False),
+    Case(name="lora:rank=4+prefix:length=4,width=16", applies=TEXTS, starts_at_base=False),
 ]
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from idim.errors import RequestError
+from idim.methods.additions.wrappers import Around
 from idim.methods.base import Attached
 from idim.models.layers import dense
 
@@ -72,7 +73,9 @@ def linear(fan_in: int, fan_out: int, draw: torch.Generator | None, *, bias: boo
 def language_model(model: nn.Module) -> tuple[str, Any] | None:
     """Return the transformer of a network of texts, without an output layer, by name, if there is one."""
     for name, module in model.named_modules():
-        if hasattr(module, "get_input_embeddings") and hasattr(module, "config"):
+        if hasattr(module, "get_input_embeddings") and hasattr(module, "base_model"):
             bare = module.base_model
+            while isinstance(bare, Around):
+                bare = bare.inner
             return next((name, m) for name, m in model.named_modules() if m is bare)
     return None

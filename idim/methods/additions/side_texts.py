@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from idim.methods.additions.added import linear
 from idim.methods.additions.rungs import Rung
+from idim.methods.additions.wrappers import Around
 
 
 @contextlib.contextmanager
@@ -64,7 +65,7 @@ class SideLayer(nn.Module):
         return mixed.transpose(1, 2).flatten(-2)
 
 
-class SideOfLayers(nn.Module):
+class SideOfLayers(Around):
     """A transformer that keeps no activations, and the side network beside it.
 
     Args:
@@ -75,8 +76,8 @@ class SideOfLayers(nn.Module):
     """
 
     def __init__(self, inner: nn.Module, layers: Sequence[str], *, reduction: int, draw: torch.Generator) -> None:
-        super().__init__()
-        self.inner, self.layers = inner, tuple(layers)
+        super().__init__(inner)
+        self.layers = tuple(layers)
         size = self.config.hidden_size
         narrow = max(size // reduction, 1)
         heads = math.gcd(narrow, self.config.num_attention_heads)
@@ -84,11 +85,6 @@ class SideOfLayers(nn.Module):
         self.first = linear(size, narrow, draw)
         self.rungs = nn.ModuleList(Rung(linear(size, narrow, draw), SideLayer(narrow, heads, draw)) for _ in layers)
         self.norm, self.up = nn.LayerNorm(narrow), linear(narrow, size, None)
-
-    @property
-    def config(self) -> Any:
-        """The configuration of the transformer."""
-        return self.inner.config
 
     def forward(self, *, attention_mask: Tensor, **inputs: Any) -> Any:
         """Return what the transformer answers, its last hidden states with the side network's."""

@@ -1,4 +1,4 @@
-"""Modules that add an adapter's answer to that of the module they hold."""
+"""Modules around a module of a network: some add an adapter's answer, one stands around a whole transformer."""
 
 from __future__ import annotations
 
@@ -60,3 +60,25 @@ class BehindNorm(nn.Module):
         summed = residual + parts.dropout(parts.dense(gates))
         closed: Tensor = parts.LayerNorm(summed + self.adapter(parts.LayerNorm(summed)))
         return closed
+
+
+class Around(nn.Module):
+    """A transformer of ``transformers`` inside something that is called as it is.
+
+    Args:
+        inner: a model without an output layer.
+    """
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the transformer."""
+        return self.inner.config
+
+    def get_input_embeddings(self) -> Any:
+        """Return the transformer's input embeddings, by which an output layer around it is found."""
+        inner: Any = self.inner
+        return inner.get_input_embeddings()
