@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from idim import plots
-from idim.delta_tuning.row import MethodRow
+from idim.delta_tuning.labels import Named, label
+from idim.delta_tuning.row import SHARE, MethodRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 COLOURS = {
     "full": plots.RED,
     "addition": plots.BLUE,
     "specification": plots.ORANGE,
     "reparameterisation": plots.GREEN,
+    "combined": plots.GREY,
 }
-TOGETHER = plots.GREY
+TOGETHER = "combined"
 SHADES = ("#1a365d", "#4299e1", "#bee3f8")  # of forward, backward, optimizer
 PARTS = ("forward_ms", "backward_ms", "optimizer_ms")
+GREY_OF_CYCLE = 7  # of matplotlib's ten colours
 LEAST = 1  # a method that trains nothing beside the head stands here on a logarithmic axis
 Transfers = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -40,12 +43,12 @@ def scores(ax: Axes, rows: Sequence[MethodRow], *, chance: float, metric: str) -
         )  # fmt: skip
     if np.isfinite(chance):
         ax.axhline(chance, color=plots.GREY, ls="--", lw=1)
-        ax.annotate(
-            "chance", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=plots.GREY
-        )
+        ax.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom - 0.16 * (top - bottom), top)  # room for the legend
     ax.set_xlabel("numbers trained, the head apart")
     ax.set_ylabel(metric)
-    _label(ax, [(_place(row), row.mean or 0.0, row.method, colour(row)) for row in shown])
+    label(ax, [Named(x=_place(row), y=row.mean or 0.0, name=row.method, colour=colour(row)) for row in shown])
     _legend(ax, shown)
     return ax
 
@@ -56,53 +59,43 @@ def _place(row: MethodRow) -> int:
 
 def colour(row: MethodRow) -> str:
     """Return the colour of a method's group; combinations have their own."""
-    return TOGETHER if "+" in row.method else COLOURS[row.group]
+    return COLOURS[kind(row)]
+
+
+def kind(row: MethodRow) -> str:
+    """Return the group of a method, or that it is a combination."""
+    return TOGETHER if "+" in row.method else row.group
 
 
 def _legend(ax: Axes, rows: Sequence[MethodRow]) -> None:
     from matplotlib.lines import Line2D
 
-    groups = dict.fromkeys("combined" if "+" in row.method else row.group for row in rows)
-    marks = [Line2D([], [], marker="o", ls="", color=COLOURS.get(group, TOGETHER), label=group) for group in groups]
+    kinds = dict.fromkeys(kind(row) for row in rows)
+    marks = [Line2D([], [], marker="o", ls="", color=COLOURS[k], label=k) for k in kinds]
     if not all(row.through for row in rows):
         marks.append(Line2D([], [], marker="o", ls="", color=plots.GREY, mfc="white", label="no gradient through"))
-    ax.legend(handles=marks, loc="lower right")
+    ax.legend(handles=marks, loc="lower left", ncols=len(marks))
 
 
-def _label(ax: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write names beside points, each moved up or down until it is clear of those before."""
-    taken: list[tuple[float, float, float, float]] = []
-    figure = ax.get_figure(root=True)
-    if figure is not None:
-        figure.draw_without_rendering()  # the axes must know their size
-    for x, y, name, tint in sorted(points, key=lambda point: (-point[1], point[0])):
-        px, py = ax.transData.transform((x, y))
-        width = 5.6 * len(name) * ax.figure.dpi / 100
-        for step in range(40):
-            shift = (step + 1) // 2 * (1 if step % 2 else -1) * 6.0
-            box = (px + 6, py + shift - 6, px + 10 + width, py + shift + 6)
-            if all(box[2] < t[0] or box[0] > t[2] or box[3] < t[1] or box[1] > t[3] for t in taken):
-                break
-        taken.append(box)
-        scale = 72 / ax.figure.dpi
-        ax.annotate(
-            name, (x, y), xytext=(7 * scale, shift * scale), textcoords="offset points", va="center", fontsize=8,
-            color=tint, arrowprops={"arrowstyle": "-", "lw": 0.4, "color": tint} if abs(shift) > 8 else None,
-        )  # fmt: skip
+def convergence(ax: Axes, rows: Sequence[MethodRow], *, beside: Sequence[MethodRow] = ()) -> Axes:
+    """Draw the mean selection-split score against steps; a dot where 90 % of a method's own last score is reached.
 
-
-def convergence(ax: Axes, rows: Sequence[MethodRow]) -> Axes:
-    """Draw the mean selection-split score against steps; a dot where 90 % of a method's own last score is reached."""
-    for row in (row for row in rows if row.curve):
-        ax.plot(*zip(*row.curve, strict=True), color=colour(row), lw=1.1, alpha=0.75)
+    Args:
+        ax: where to draw.
+        rows: a line each.
+        beside: lines in grey, to compare with.
+    """
+    shades = [f"C{i}" for i in range(10) if i != GREY_OF_CYCLE]
+    shown = [row for row in rows if row.curve]
+    lines = [(row, plots.GREY) for row in beside if row.curve]
+    lines += [(row, shades[i % len(shades)]) for i, row in enumerate(shown)]
+    for row, tint in lines:
+        ax.plot(*zip(*row.curve, strict=True), color=tint, lw=1.3, alpha=0.85)
         if row.steps_to_90 is not None:
-            ax.plot(row.steps_to_90, 0.9 * row.curve[-1][1], "o", ms=4, color=colour(row))
-    ends = [(row.curve[-1][0], row.curve[-1][1], row.method, colour(row)) for row in rows if row.curve]
-    if ends:
-        ax.set_xlim(right=1.3 * ends[0][0])
-        _label(ax, ends)
+            ax.plot(row.steps_to_90, SHARE * row.curve[-1][1], "o", ms=4, color=tint)
+    ends = [Named(x=row.curve[-1][0], y=row.curve[-1][1], name=row.method, colour=tint) for row, tint in lines]
+    label(ax, ends, left=False)
     ax.set_xlabel("optimizer steps")
-    ax.set_ylabel("score on the selection split")
     return ax
 
 
@@ -141,16 +134,34 @@ def _names(ax: Axes, rows: Sequence[MethodRow]) -> None:
 
 
 def sheet(fig: Figure, rows: Sequence[MethodRow], *, title: str, chance: float, metric: str) -> None:
-    """Draw score, convergence, time and memory on one figure; the lower two only where costs were measured."""
+    """Draw score, convergence by group, time and memory on one figure; the last two only where costs were measured."""
     fig.suptitle(title, x=0.01, ha="left", weight="bold")
-    if not _costed(rows):
-        left, right = fig.subplots(1, 2)
-    else:
-        ((left, right), (low, lower)) = fig.subplots(2, 2)
-        times(low, rows).set_title("time of a step")
-        memory(lower, rows).set_title("memory")
-    scores(left, rows, chance=chance, metric=metric).set_title("score against numbers trained")
-    convergence(right, rows).set_title("convergence")
+    costed, curved = bool(_costed(rows)), any(row.curve for row in rows)
+    parts = fig.subfigures(1 + curved + costed, 1, height_ratios=[5, *[4] * curved, *[5] * costed], squeeze=False)[:, 0]
+    scores(parts[0].subplots(), rows, chance=chance, metric=metric).set_title("score against numbers trained")
+    if curved:
+        _convergences(parts[1], rows)
+    if costed:
+        left, right = parts[-1].subplots(1, 2)
+        times(left, rows).set_title("time of a step")
+        memory(right, rows).set_title("memory")
+
+
+def sheet_size(rows: Sequence[MethodRow]) -> tuple[float, float]:
+    """Return a size for :func:`sheet`."""
+    return 13.0, 6.0 + 4.6 * any(row.curve for row in rows) + (1.5 + 0.2 * len(_costed(rows))) * bool(_costed(rows))
+
+
+def _convergences(fig: SubFigure, rows: Sequence[MethodRow]) -> None:
+    """Draw the curves, a panel a group, full tuning and the probe in all of them."""
+    beside = [row for row in rows if kind(row) == "full"]
+    groups = [group for group in dict.fromkeys(map(kind, rows)) if group != "full"] or ["full"]
+    axes = np.atleast_1d(fig.subplots(1, len(groups), sharey=True))
+    for ax, group in zip(axes, groups, strict=True):
+        same = [row for row in rows if kind(row) == group]
+        convergence(ax, same, beside=beside if group != "full" else ()).set_title(group)
+        ax.margins(x=0.02)
+    axes[0].set_ylabel("convergence: score on the selection split")
 
 
 def map_size(transfer: Transfers) -> tuple[float, float]:

@@ -101,7 +101,7 @@ class MethodsReport:
         folder.mkdir(parents=True, exist_ok=True)
         with replace_file(folder / "table.md") as temporary:
             temporary.write_text(f"{markdown(self)}\n")
-        with plots.canvas(figsize=(13, 12)) as fig:
+        with plots.canvas(figsize=picture.sheet_size(self.rows)) as fig:
             picture.sheet(fig, self.rows, title=self.title, chance=self.chance, metric=self._metric)
             plots.save(fig, folder / "methods.png")
         if self.transfer:

@@ -104,7 +104,7 @@ class MethodRow:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> MethodRow:
         """Return the row of plain data."""
-        fields = {f.name: content[f.name] for f in dataclasses.fields(cls)}
+        fields = {f.name: content[f.name] for f in dataclasses.fields(cls) if f.name in content}
         fields["tried"] = tuple(Trial(**trial) for trial in fields["tried"])
         fields["scores"] = {int(seed): score for seed, score in fields["scores"].items()}
         fields["failed"] = tuple(fields["failed"])
