@@ -2,8 +2,8 @@
 
 *Overhead*: a sweep of 1,000 trivial runs (one step of a tiny network) on worker processes. A run reports the seconds
 of its own training; the rest of the wall time, times the workers, is the cost of engine and store. Workers start
-before the clock. *Scaling*: 40 runs of about half a second each on one worker and on two, in turn, after one run
-each has loaded what workers load. On a busy machine both are upper bounds; the load is in the report.
+before the clock. *Scaling*: a 25th as many runs, of about half a second each, on one worker and on two, in turn, after
+one run each has loaded what workers load. On a busy machine both are upper bounds; the load is in the report.
 
     python -m benchmarks.sweep_overhead [--runs 1000] [--repeats 3] [--workers 2]
 """
@@ -58,7 +58,7 @@ def overhead(runs: int, workers: int) -> dict[str, float]:
     return {"ms": 1e3 * (wall * workers - inside) / runs, "wall": wall, "trainings": inside}
 
 
-def scaling(runs: int = 40) -> dict[str, float]:
+def scaling(runs: int) -> dict[str, float]:
     """Return the wall seconds of one and of two workers on the same runs."""
     work = specs(runs, steps=600, width=64)
     walls = {n: timed(work, specs(n, steps=1, width=64, first=10**6), n)[0] for n in (1, 2)}
@@ -69,7 +69,7 @@ def run(runs: int = 1000, repeats: int = 3, workers: int = 2) -> dict[str, Any]:
     """Return the medians over repeats, the single figures, and the machine's load."""
     load = os.getloadavg()[0]
     costs = [overhead(runs, workers) for _ in range(repeats)]
-    speeds = [scaling() for _ in range(repeats)]
+    speeds = [scaling(max(4, runs // 25)) for _ in range(repeats)]
     return {
         "runs": runs,
         "workers": workers,
