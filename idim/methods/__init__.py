@@ -28,6 +28,11 @@ from idim.methods.prefix import Prefix, PTuning2
 from idim.methods.prompt import Prompt
 from idim.methods.ptuning import PTuning
 from idim.methods.qlora import QLoRA
+from idim.methods.specification.diffpruning import DiffPruning
+from idim.methods.specification.masks import Masks
+from idim.methods.specification.parts import BitFit, Last, Norm
+from idim.methods.specification.random_mask import RandomMask
+from idim.methods.subspaces import DID, SAID
 from idim.methods.tinylora import TinyLoRA
 from idim.methods.unilora import UniLoRA
 from idim.methods.vera import VeRA
@@ -52,6 +57,14 @@ METHODS: dict[str, type[Method]] = {
         Prefix,
         PTuning2,
         Ladder,
+        Last,
+        BitFit,
+        Norm,
+        RandomMask,
+        DiffPruning,
+        Masks,
+        DID,
+        SAID,
     )
 }
 

@@ -49,6 +49,11 @@ class Selector(Projection):
         if chosen != self.d:
             raise RequestError(f"ranges must select d = {self.d} rows; they select {chosen}")
 
+    def selected(self) -> tuple[Tensor, Tensor]:
+        """Return the selected rows in increasing order, and the column of each: two int64 tensors [d]."""
+        rows, columns = _selected(self.D, self.d, self.seed, self.ranges)
+        return rows.clone(), columns.clone()
+
     def _within(self, start: int, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the selected rows among [start, stop), minus ``start``, and their columns."""
         rows, columns = _selected(self.D, self.d, self.seed, self.ranges)
