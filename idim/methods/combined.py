@@ -49,6 +49,10 @@ class AttachedTogether(Attached):
             mine = f"{i}."
             part.restore({n.removeprefix(mine): t for n, t in tensors.items() if n.startswith(mine)})
 
+    def origin(self) -> dict[str, Tensor]:
+        """Return those of all parts."""
+        return {name: tensor for part in self.parts for name, tensor in part.origin().items()}
+
     def merge(self) -> nn.Module:
         """Merge every part."""
         for part in reversed(self.parts):

@@ -18,6 +18,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ from idim.methods.places import nothing
 
 SOURCE = "T. Dettmers et al., QLoRA: Efficient Finetuning of Quantized LLMs, 2023, arXiv:2305.14314"
 LEVELS = "nf4"
+FORMATS = {torch.float32, torch.bfloat16, torch.float16}
 LINEAR: tuple[Kind, ...] = ("linear",)
 
 
@@ -107,11 +109,14 @@ def own_linear(method: str, model: nn.Module) -> list[Place]:
 
     Raises:
         CannotAttach: when there is none.
+        RequestError: when a weight is of more than 32 bits.
     """
     users = [id(p) for module in model.modules() for p in module.parameters(recurse=False)]
     own = [place for place in find(method, model, LINEAR) if users.count(id(place.weight)) == 1]
     if not (found := [place for place in own if type(place.module) is nn.Linear]):
         raise nothing(method, model, "linear layers with a weight of their own")
+    if others := {place.weight.dtype for place in found} - FORMATS:
+        raise RequestError(f"four bits are made of weights of at most 32 bits; received {others.pop()}")
     return found
 
 

@@ -171,7 +171,6 @@ CASES = [
     Case(name="did:d=50"),
     Case(name="said:d=50"),
     Case(name="lora:rank=4"),
-    Case(name="lora:rank=4,targets=qv", applies=TEXTS),
     Case(name="adalora:rank=2,begin=4"),
     Case(name="dora:rank=4"),
     Case(name="qlora:rank=4", applies=("bert", "llama", "mlp"), starts_at_base=False),

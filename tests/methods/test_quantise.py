@@ -109,6 +109,11 @@ def test_what_has_no_linear_layer_is_refused() -> None:
         quantise(model)
 
 
+def test_weights_of_more_than_32_bits_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"at most 32 bits; received torch.float64"):
+        quantise(BERT.make().double())
+
+
 def test_the_change_of_qlora_starts_at_the_quantised_network() -> None:
     attached = attach("qlora:rank=3", BERT.make())
     assert isinstance(attached, OverFourBits)
@@ -137,6 +142,13 @@ def test_qlora_trains_what_lora_trains_and_quantises_all() -> None:
     train(one, BERT, lr=0.02)
     wanted = answer(one.module, BERT)
     torch.testing.assert_close(answer(one.merge(), BERT), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_together_with_others_it_starts_at_the_quantised_network_too() -> None:
+    model = BERT.make()
+    attached = methods.attach(methods.parse("qlora:rank=2+adapter"), model, Setting(seed=3, steps=3))
+    assert len(attached.origin()) == MATRICES
+    attached.detach()
 
 
 @pytest.mark.parametrize("name", ["lora", "adalora:rank=1,begin=2", "dora", "vera:rank=8"])
