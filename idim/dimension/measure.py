@@ -30,6 +30,7 @@ from idim.files import writable_folder
 from idim.parameters import Layout, choose
 from idim.runs import Engine, Processes, Serial, Store
 from idim.runs.heads import HEAD_LR, usual_head
+from idim.runs.rows import check_texts
 from idim.runs.spec import Head
 from idim.runs.train import weights_folder
 from idim.tasks import Task
@@ -114,6 +115,7 @@ def _layout(request: MeasureRequest, task: Task, model: str, head: Head) -> Layo
     net = models.build(
         model, input_shape=task.input_shape, outputs=task.outputs, seed=0, weights=weights, next_token=task.next_token
     )
+    check_texts(model, task, task.recipe.length if request.length is None else request.length)
     if head == "inside":
         return Layout.of(net)
     if not models.has_head(net):

@@ -23,7 +23,7 @@ import functools
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,22 @@ def encode(name: str, first: tuple[str, ...], second: tuple[str, ...] | None, le
     pairs = None if second is None else list(second)
     rows = tokenizer(list(first), pairs, truncation=True, max_length=most, return_attention_mask=False)
     numbers = rows["input_ids"]
+    _check_tokens(name, numbers, set(tokenizer.all_special_ids))
     return packed(numbers, rows.get("token_type_ids") or [[0] * len(row) for row in numbers])
+
+
+def _check_tokens(name: str, rows: Sequence[Sequence[int]], special: set[int]) -> None:
+    """Refuse a tokenizer that knows nothing: ``transformers`` makes one up where a folder has none."""
+    empty = [row for row, numbers in enumerate(rows) if not numbers]
+    if empty:
+        raise RequestError(
+            f"every text must have a token; received {len(empty)} without any from {name!r}, text {empty[0] + 1} first"
+        )
+    if special and all(special.issuperset(numbers) for numbers in rows):
+        raise RequestError(
+            f"the tokenizer of {name!r} must know some of the texts; received none but special tokens: "
+            "is tokenizer.json in its folder?"
+        )
 
 
 def _commit(place: str, wanted: str) -> str:
@@ -191,10 +206,16 @@ def _served(place: str) -> Iterator[Any]:
         if isinstance(error, RequestError):
             raise
         raise RequestError(
-            f"model {place!r} cannot be had: {' '.join(str(error).split())[:200]} … "
+            f"model {place!r} cannot be had: {_sentence(error)} "
             "Without the network give a folder with config.json, safetensors and a tokenizer, or 'minilm'"
         ) from error
     finally:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _sentence(error: Exception) -> str:
+    """Return the first sentence of a complaint; those of ``transformers`` are paragraphs."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.split(r"(?<=[.!?]) ", text)[0][:240].rstrip(".") + "."

@@ -73,7 +73,7 @@ def _outcome(spec: RunSpec, answer: dict[str, object]) -> Outcome:
     if "refused" in answer:
         raise RequestError(str(answer["refused"]))
     if "failed" in answer:
-        return Outcome(spec=spec, message=str(answer["failed"]))
+        return Outcome(spec=spec, message=str(answer["failed"]), passing=bool(answer.get("passing", False)))
     return Outcome(spec=spec, result=RunResult.from_json(cast(dict[str, object], answer["result"])))
 
 

@@ -17,6 +17,7 @@ from idim.runs.spec import RunSpec
 from idim.runs.store import Store
 from idim.runs.train import load_task, train, weights_folder
 
+NO_MEMORY = ("can't allocate memory", "not enough memory")  # in what torch's allocators for the CPU raise
 Progress = Callable[[Outcome], None]
 
 
@@ -97,7 +98,8 @@ def attempt(spec: RunSpec, data: Path | None, keep: Keep | None = None) -> Outco
 
 
 def _lacks_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or any(words in str(error) for words in NO_MEMORY)
 
 
 def _sizes(spec: RunSpec) -> str:

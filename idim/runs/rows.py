@@ -14,6 +14,7 @@ from idim.models.language import lengths
 from idim.runs.spec import RunSpec
 from idim.tasks import Recipe, Split, Task, Texts
 
+SAMPLE = 16  # texts that show whether a tokenizer fits
 KEPT = 6  # tokenised splits in memory: three of two tasks or models
 
 
@@ -61,6 +62,17 @@ def training_rows(spec: RunSpec, task: Task) -> Rows:
     if isinstance(train, Texts) and isinstance(selection, Texts):
         return rows_of(spec, Split(inputs=_joined(train, selection), targets=targets))
     return rows_of(spec, Split(inputs=torch.cat([train, selection]), targets=targets))  # type: ignore[list-item]
+
+
+def check_texts(model: str, task: Task, length: int) -> None:
+    """Tokenise a few texts of a task, if it has texts, before anything trains.
+
+    Raises:
+        RequestError: when the tokenizer cannot be had or does not fit.
+    """
+    if isinstance(task.train.inputs, Texts):
+        texts = task.train.inputs.take(range(min(SAMPLE, len(task.train))))
+        models.encode(model, texts.first, texts.second, length)
 
 
 def _foretold(tokens: Tensor) -> Rows:

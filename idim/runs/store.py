@@ -4,7 +4,8 @@
 
 - ``running``: a driver started it; if that driver is gone, it is taken up again when it is asked for;
 - ``done``: its result is there and is never computed again;
-- ``failed``: its message is there, and it is not tried again at the same RUN_VERSION.
+- ``failed``: its message is there. A failure of the run is not tried again at the same RUN_VERSION; one of the
+  machine (no memory, a killed worker), whose result says ``{"passing": true}``, is when it is next asked for.
 
 ``artifacts/<key>/`` is kept for tensors of a run. Only one driver writes a store at a time: it holds an
 exclusive lock on the file ``lock``, which the operating system releases however the driver ends. Every
@@ -36,20 +37,22 @@ ARTIFACTS = "artifacts"
 OWN = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", LOCK, f"{LOCK}-journal", ARTIFACTS}
 PROBE = 1 << 20  # bytes that must fit on the disk before training starts
 
-FIND = "SELECT spec, status, result, message FROM runs WHERE key = ? AND status <> 'running'"
-START = """
+SETTLED = "(status = 'done' OR (status = 'failed' AND result IS NULL))"
+PASSING = canonical({"passing": True})
+FIND = f"SELECT spec, status, result, message FROM runs WHERE key = ? AND {SETTLED}"
+START = f"""
 INSERT INTO runs (key, spec, status, attempt, host, versions) VALUES (?, ?, 'running', 1, ?, ?)
-ON CONFLICT (key) DO UPDATE SET attempt = attempt + 1, host = excluded.host, versions = excluded.versions
-WHERE status = 'running'
+ON CONFLICT (key) DO UPDATE SET status = 'running', result = NULL, message = NULL, attempt = attempt + 1,
+host = excluded.host, versions = excluded.versions
+WHERE NOT {SETTLED}
 """
 FINISH = "UPDATE runs SET status = ?, result = ?, message = ?, seconds = ? WHERE key = ? AND status = 'running'"
-ADOPT = """
+ADOPT = f"""
 INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET status = excluded.status, result = excluded.result, message = excluded.message,
 attempt = excluded.attempt, host = excluded.host, versions = excluded.versions, seconds = excluded.seconds
-WHERE status = 'running'
+WHERE NOT {SETTLED}
 """
-FORGET = "DELETE FROM runs WHERE key = ? AND status = 'running'"
 
 
 class Store:
@@ -98,7 +101,7 @@ class Store:
     # -- outcomes -------------------------------------------------------------------------------
 
     def get(self, spec: RunSpec) -> Outcome | None:
-        """Return the outcome of a spec, or None where it is not finished."""
+        """Return the outcome of a spec, or None where it is not finished or is to be tried again."""
         with _told(self.path):
             row = self._connection.execute(FIND, (spec.key,)).fetchone()
         return None if row is None else _outcome(spec, row)
@@ -119,11 +122,9 @@ class Store:
         self.record(outcomes, ())
 
     def record(self, finished: Iterable[Outcome], started: Iterable[RunSpec]) -> None:
-        """Finish some runs and start others in one commit; a passing failure leaves no row."""
+        """Finish some runs and start others in one commit."""
         with _told(self.path), database.transaction(self._connection):
-            finished = list(finished)
-            self._connection.executemany(FINISH, [_finish_row(outcome) for outcome in finished if not outcome.passing])
-            self._connection.executemany(FORGET, [(outcome.spec.key,) for outcome in finished if outcome.passing])
+            self._connection.executemany(FINISH, [_finish_row(outcome) for outcome in finished])
             self._connection.executemany(START, [_start_row(spec) for spec in started])
 
     def release(self) -> None:
@@ -139,9 +140,9 @@ class Store:
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('plan', ?)", (canonical(vars(plan)),))
 
     def finished_keys(self) -> set[str]:
-        """Return the keys of the runs that are done or failed."""
+        """Return the keys of the runs that are done, or failed for good."""
         with _told(self.path):
-            return {row[0] for row in self._connection.execute("SELECT key FROM runs WHERE status <> 'running'")}
+            return {row[0] for row in self._connection.execute(f"SELECT key FROM runs WHERE {SETTLED}")}
 
     def adopt(self, other: Path | str) -> int:
         """Copy the finished runs of another store that this one lacks; return how many.
@@ -152,7 +153,7 @@ class Store:
         with closing(database.open_to_read(Path(other) / DATABASE)) as source, _told(self.path):
             before = len(self.finished_keys())
             with database.transaction(self._connection):
-                self._connection.executemany(ADOPT, source.execute("SELECT * FROM runs WHERE status <> 'running'"))
+                self._connection.executemany(ADOPT, source.execute(f"SELECT * FROM runs WHERE {SETTLED}"))
             return len(self.finished_keys()) - before
 
     def artifacts(self, spec: RunSpec) -> Path:
@@ -188,13 +189,13 @@ def _start_row(spec: RunSpec) -> tuple[object, ...]:
 def _finish_row(outcome: Outcome) -> tuple[object, ...]:
     key, result = outcome.spec.key, outcome.result
     if result is None:
-        return "failed", None, outcome.message, None, key
+        return "failed", PASSING if outcome.passing else None, outcome.message, None, key
     return "done", canonical(result.to_json()), None, result.seconds, key
 
 
 def _outcome(spec: RunSpec, row: Mapping[str, Any]) -> Outcome:
     if row["status"] == "failed":
-        return Outcome(spec=spec, message=row["message"])
+        return Outcome(spec=spec, message=row["message"], passing=row["result"] is not None)
     return Outcome(spec=spec, result=RunResult.from_json(json.loads(row["result"])))
 
 

@@ -144,14 +144,15 @@ def fit(spec: RunSpec, task: Task, learned: Attached | nn.Module, *, after_step:
     """
     learned = learned if isinstance(learned, Attached) else Bare(learned)
     module = learned.module
+    rows = training_rows(spec, task)
     if spec.method == "untuned":
-        return unmoved(module, task.loss, training_rows(spec, task), spec.recipe)
+        return unmoved(module, task.loss, rows, spec.recipe)
     module.train()
     try:
         return descend(
             module,
             task.loss,
-            training_rows(spec, task),
+            rows,
             recipe=spec.recipe,
             lr=spec.lr,
             generator=generator(spec.seed, "order"),

@@ -2,7 +2,7 @@
 
 One JSON object a line each way. The driver sends ``{"spec": ..., "data": ...}``, with "keep" where tensors are to be
 written; the answer is
-``{"result": ...}``, ``{"failed": message}`` or, when the request itself cannot be served,
+``{"result": ...}``, ``{"failed": message, "passing": ...}`` or, when the request itself cannot be served,
 ``{"refused": message}``.
 
 A worker must not outlive its driver: a thread reads stdin all the time, and the end of stdin, which the
@@ -43,7 +43,9 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
         outcome = attempt(RunSpec.from_json(request["spec"]), data, keep)
     except RequestError as error:
         return {"refused": str(error)}
-    return {"failed": outcome.message} if outcome.result is None else {"result": outcome.result.to_json()}
+    if outcome.result is None:
+        return {"failed": outcome.message, "passing": outcome.passing}
+    return {"result": outcome.result.to_json()}
 
 
 def _listen(requests: SimpleQueue[str]) -> None:

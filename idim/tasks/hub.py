@@ -34,7 +34,7 @@ def load(argument: str) -> Task:
     place, options = tables.parse(argument, FORM, tables.OPTIONS)
     metric = checked_metric(options.pop("metric")) if "metric" in options else None
     name = f"hf:{argument}"
-    return text_task(name, split(tables.labelled(read(place, options)), f"task {name!r}"), metric=metric)
+    return text_task(name, split(tables.labelled(read(place, options), name), f"task {name!r}"), metric=metric)
 
 
 def read(place: str, options: Mapping[str, str | None]) -> dict[Part, Table]:

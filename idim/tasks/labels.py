@@ -11,7 +11,7 @@ from idim.errors import RequestError, unknown
 from idim.tasks.metrics import CLASSES, LABELLED, Metric, chance
 from idim.tasks.recipe import Recipe
 from idim.tasks.task import Split, Task, fingerprint
-from idim.tasks.texts import Parts, Table
+from idim.tasks.texts import Parts
 
 PREPARATION = "texts, version 1"
 TEXT_RECIPE = Recipe(optimizer="adamw", batch_size=16, steps=300, length=64, bucketed=True, warmup=0.1)
@@ -30,11 +30,8 @@ def text_task(name: str, parts: Parts, *, metric: Metric | None = None) -> Task:
         metric: accuracy for classes and Spearman's correlation for values, unless given.
 
     Raises:
-        RequestError: for empty texts, one class, labels that training does not have, or a metric that does
-            not go with the labels.
+        RequestError: for one class, labels that training does not have, or a metric that does not go with the labels.
     """
-    for table in parts.tables():
-        _check_texts(name, table)
     metric = metric or ("spearman" if _are_values(parts) else "accuracy")
     train, selection, report = (_classes if metric in CLASSES else _values)(name, parts)
     outputs = 1 + int(train.max()) if metric in CLASSES else 1
@@ -65,16 +62,6 @@ def checked_metric(name: str) -> Metric:
     if name not in LABELLED:
         raise unknown("metric", name, LABELLED)
     return name
-
-
-def _check_texts(name: str, table: Table) -> None:
-    for column in (table.texts.first, table.texts.second or ()):
-        empty = [row for row, text in enumerate(column) if not text.strip()]
-        if empty:
-            raise RequestError(
-                f"the texts of task {name!r} must not be empty; received {len(empty)} empty ones, "
-                f"the first in row {empty[0] + 1} of {len(column)}: drop those rows"
-            )
 
 
 def _are_values(parts: Parts) -> bool:

@@ -104,12 +104,29 @@ def _split_file(folder: Path, word: str, suffixes: Sequence[str]) -> Path | None
 @functools.lru_cache(maxsize=4)
 def _load(name: str, columns: Columns, metric: Metric | None, files: Stamps) -> Task:
     read = {part: read_table(path, columns) for part, path, _, _ in files}
-    return text_task(name, split(labelled(read), f"task {name!r}"), metric=metric)
+    return text_task(name, split(labelled(read, name), f"task {name!r}"), metric=metric)
 
 
-def labelled(tables: Mapping[Part, Table]) -> dict[Part, Table]:
-    """Return the splits without those whose labels are all kept secret (empty, or -1)."""
-    return {part: table for part, table in tables.items() if part == "train" or not set(table.labels) <= UNLABELLED}
+def labelled(tables: Mapping[Part, Table], name: str) -> dict[Part, Table]:
+    """Return the splits without those whose labels are all kept secret (empty, or -1).
+
+    Raises:
+        RequestError: for an empty text.
+    """
+    kept = {part: table for part, table in tables.items() if part == "train" or not set(table.labels) <= UNLABELLED}
+    for part, table in kept.items():
+        _check_texts(table, f"the {part} split of task {name!r}")
+    return kept
+
+
+def _check_texts(table: Table, place: str) -> None:
+    for column in (table.texts.first, table.texts.second or ()):
+        empty = [row for row, text in enumerate(column) if not text.strip()]
+        if empty:
+            raise RequestError(
+                f"the texts of {place} must not be empty; received {len(empty)} empty ones, "
+                f"the first in row {empty[0] + 1} of {len(column)}: drop those rows"
+            )
 
 
 def read_table(path: Path, columns: Columns) -> Table:

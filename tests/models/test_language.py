@@ -178,6 +178,29 @@ def test_a_tokenizer_of_another_model_is_refused(bert: Path, tmp_path: Path) -> 
         encode(folder)
 
 
+def test_a_folder_without_a_tokenizer_is_refused(bert: Path, tmp_path: Path) -> None:
+    """``transformers`` makes an empty one up, for which every word is unknown."""
+    folder = tmp_path / "without"
+    shutil.copytree(bert, folder)
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(RequestError, match="must know some of the texts; received none but special tokens"):
+        encode(folder)
+
+
+def test_a_text_without_a_token_is_refused(llama: Path, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    folder = tmp_path / "bare"
+    shutil.copytree(llama, folder)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"] = None
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    assert Tokenizer.from_file(str(folder / "tokenizer.json")).encode("  ").ids == []
+    with pytest.raises(RequestError, match=r"every text must have a token; received 1 without any .*, text 2 first"):
+        encode(folder, ("good film", "  "))
+
+
 def test_a_hub_name_that_cannot_be_had_says_what_to_give_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 

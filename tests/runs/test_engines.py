@@ -152,13 +152,18 @@ def test_an_idle_worker_that_dies_is_replaced(store: Store, spec: SpecMaker) -> 
 
 
 @pytest.mark.usefixtures("puppets")
-def test_a_run_that_takes_its_workers_with_it_fails_and_leaves_no_row(store: Store, spec: SpecMaker) -> None:
+def test_a_run_that_takes_its_workers_with_it_fails_and_is_tried_again(store: Store, spec: SpecMaker) -> None:
     with Processes(store, workers=2) as processes:
         outcomes = processes.map([spec(lr=0.125), *(spec(seed=seed) for seed in range(9))])
     assert [outcome.message for outcome in outcomes.values() if outcome.failed] == [
         "its worker process died 3 times, the last time of SIGKILL"
     ]
-    assert {row["spec"]["lr"]: row["attempt"] for row in store.rows()} == {0.02: 1}
+    assert {(row["spec"]["lr"], row["status"]) for row in store.rows()} == {(0.02, "done"), (0.125, "failed")}
+    assert store.get(spec(lr=0.125)) is None
+    assert spec(lr=0.125).key not in store.finished_keys()
+    with Processes(store, workers=1) as processes:
+        assert processes.map([spec(lr=0.125)])[spec(lr=0.125).key].failed
+    assert {row["spec"]["lr"]: row["attempt"] for row in store.rows()} == {0.02: 1, 0.125: 6}, "three workers each time"
 
 
 @pytest.mark.usefixtures("puppets")
@@ -213,5 +218,8 @@ def test_a_failure_of_the_machine_is_told_now_and_tried_again_later(
             outcome = engine.map([spec])[spec.key]
         assert outcome.failed
         assert "no room for theta (batch of all rows: lower --batch" in outcome.message
-        assert store.rows() == []
+        (row,) = store.rows()
+        assert (row["status"], row["message"]) == ("failed", outcome.message)
+        assert list(store.outcomes()) == [outcome]
         assert not engine.map([spec])[spec.key].failed
+        assert [(row["status"], row["message"], row["attempt"]) for row in store.rows()] == [("done", None, 2)]

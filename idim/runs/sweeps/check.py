@@ -8,9 +8,10 @@ from typing import Any
 from idim import models, projections, tasks
 from idim.parameters import Layout, choose
 from idim.runs.learner import HEAD, attached, network
+from idim.runs.rows import check_texts
 from idim.runs.spec import PLAIN, RunSpec
 from idim.runs.train import weights_folder
-from idim.tasks import Task, Texts
+from idim.tasks import Task
 
 
 class Shop:
@@ -76,6 +77,5 @@ class Shop:
             task = self.task(spec.task)
             net = network(spec, task, weights_folder(self._data))
             self._layouts[question] = Layout.of(choose(net, exclude=() if spec.head == "inside" else HEAD).inside)
-            if isinstance(task.train.inputs, Texts):
-                models.encode(spec.model, ("a text",), None, recipe.length)
+            check_texts(spec.model, task, recipe.length)
         return self._layouts[question]
