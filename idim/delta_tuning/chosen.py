@@ -9,7 +9,7 @@ from idim import methods
 from idim.delta_tuning.request import MethodsRequest
 from idim.errors import RequestError
 
-VARIANTS: tuple[str, ...] = ()
+VARIANTS = ("adapter:kind=pfeiffer", "adapter:kind=parallel", "diffpruning:structured=false")
 """Options that make a row of their own where all methods are asked for."""
 
 

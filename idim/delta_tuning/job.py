@@ -21,6 +21,7 @@ from idim.models.init import generator
 from idim.models.layers import dense
 from idim.tasks import Task
 
+QUANTISES = "qlora"  # brings its base into four bits by itself
 SETTING = Setting(seed=0, steps=100)
 VALUES, CLASSES, NEXT_TOKEN = "values", "classes", "next_token"
 
@@ -78,7 +79,7 @@ class Job:
             model = model.to(torch.bfloat16)
             if models.has_head(model):
                 model.get_submodule(models.HEAD).float()
-        if self.precision == "nf4":
+        if self.precision == "nf4" and self.method.partition(":")[0] != QUANTISES:
             from idim.methods.quantise import quantise
 
             quantise(model)

@@ -31,7 +31,7 @@ USUAL: dict[str, float] = {
     "norm": 2e-3,
     "random_mask": 1e-3,
     "diffpruning": 3e-4,
-    "masks": 1e-2,
+    "masks": 3e-4,
     "lora": 1e-3,
     "adalora": 2e-3,
     "dora": 1e-3,
