@@ -148,3 +148,25 @@ class Method(abc.ABC):
 
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def fill(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors into those of the same names.
+
+    Raises:
+        RequestError: when names or shapes differ; nothing is copied then.
+    """
+    wanted, found = _shapes(own), _shapes(tensors)
+    if wanted != found:
+        name = min(name for name in wanted | found if wanted.get(name) != found.get(name))
+        raise RequestError(
+            f"what is restored must be what was stored: {name!r} of shape {wanted.get(name)}; "
+            f"received {found.get(name)}"
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}

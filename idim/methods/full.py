@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from idim.methods.base import Attached, Group, Method, Setting
+from idim.methods.base import Attached, Group, Method, Setting, fill
 from idim.methods.places import body_parameters, nothing
 from idim.models import HEAD, has_head
 
@@ -31,6 +31,10 @@ class Moved(Attached):
     def stored(self) -> dict[str, Tensor]:
         """Return the parameters that moved."""
         return {name: parameter.detach() for name, parameter in self.moved.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what :meth:`stored` gave; other methods may have given the parameters other names since."""
+        fill(self.moved, tensors)
 
     def merge(self) -> nn.Module:
         """Return the network as it is: it was trained in place."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from idim.errors import RequestError
 from idim.methods import libraries
-from idim.methods.base import Attached, Group, Method, Setting
+from idim.methods.base import Attached, Group, Method, Setting, fill
 from idim.methods.layers import Kind, Place, Targets, check_targets, find
 from idim.models.init import generator
 
@@ -57,16 +57,7 @@ class Layers(Attached):
         Raises:
             RequestError: for tensors of other names or shapes.
         """
-        wanted, found = _shapes(self.fresh), _shapes(tensors)
-        if wanted != found:
-            name = min(name for name in wanted | found if wanted.get(name) != found.get(name))
-            raise RequestError(
-                f"what is restored must be what was stored: {name!r} of shape {wanted.get(name)}; "
-                f"received {found.get(name)}"
-            )
-        with torch.no_grad():
-            for name, parameter in self.fresh.items():
-                parameter.copy_(tensors[name])
+        fill(self.fresh, tensors)
 
     def merge(self) -> nn.Module:
         """Return the network with the change inside its weights.
@@ -173,10 +164,6 @@ def inject(
 def library_seed(seed: int, stream: str) -> int:
     """Return the seed for a library's own generator."""
     return generator(seed, f"methods/{stream}").initial_seed() % 2**31
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
-    return {name: list(tensor.shape) for name, tensor in tensors.items()}
 
 
 @contextmanager

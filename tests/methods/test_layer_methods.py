@@ -321,8 +321,11 @@ def test_when_peft_refuses_the_network_is_as_before(monkeypatch: pytest.MonkeyPa
     assert torch.equal(answer(model, BERT), wanted)
 
 
-@pytest.mark.parametrize("name", ["adalora:rank=1,begin=2+adapter+prompt", "qlora:rank=2+prefix", "lora+adapter"])
-def test_they_stand_under_methods_that_add(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["adalora:rank=1,begin=2+adapter+prompt", "qlora:rank=2+prefix", "lora+adapter", "lora+bitfit", "dora+norm+bitfit"],
+)
+def test_they_stand_beside_other_methods(name: str) -> None:
     model = BERT.make()
     wanted = answer(model, BERT)
     head = {n: t.clone() for n, t in model.head.state_dict().items()}
@@ -330,6 +333,8 @@ def test_they_stand_under_methods_that_add(name: str) -> None:
     train(attached, BERT, lr=0.02)
     kept, tuned = {n: t.clone() for n, t in attached.stored().items()}, answer(model, BERT)
     assert len({n.partition(".")[0] for n in kept}) == name.count("+") + 1
+    if methods.parse(name).merges:
+        torch.testing.assert_close(answer(attached.merge(), BERT), tuned, rtol=1e-5, atol=1e-5)
     attached.detach()
     again = methods.attach(methods.parse(name), model, SETTING)
     again.restore(kept)

@@ -45,6 +45,7 @@ def test_the_anatomy_of_a_low_rank_change_has_its_ranks(tuned: Callable[[str], R
         assert found["stored_bytes"] == 4 * found["trained"]
 
 
+@pytest.mark.slow  # two processes import peft
 def test_processes_give_the_bits_of_serial(tmp_path: Path, tuned: Callable[[str], RunSpec]) -> None:
     pytest.importorskip("bitsandbytes")
     specs = [tuned(name) for name in ("adalora:rank=2,begin=4", "qlora:rank=2", "unilora:d=50", "tinylora", "vera")]
