@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -139,11 +140,15 @@ def steps_to(curve: Curve, share: float = SHARE) -> float | None:
 
 
 def remark(row: MethodRow, full: MethodRow | None, chance: float) -> str:
-    """Return what stands beside a row: chance, full tuning, and whether the rate may not be the best."""
+    """Return what stands beside a row: chance, full tuning, and whether the rate may not be the best.
+
+    Where there is no chance, scores are no shares: they are not compared in points.
+    """
     if row.why or row.mean is None:
         return row.why or f"every training failed: {row.failed[0]}"
-    said = [] if row.above(chance) else [f"not above chance ({chance:.3f}) in every seed"]
-    if full is not None and full.mean is not None and row.method != full.method:
+    shares = math.isfinite(chance)
+    said = [f"not above chance ({chance:.3f}) in every seed"] if shares and not row.above(chance) else []
+    if shares and full is not None and full.mean is not None and row.method != full.method:
         gap = row.mean - full.mean
         said.append(
             f"within 3 points of full ({100 * gap:+.1f})" if abs(gap) <= CLOSE else f"{100 * gap:+.1f} points from full"

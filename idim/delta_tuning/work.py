@@ -49,8 +49,9 @@ class Work:
         """What the scores are, in words."""
         recipe, task = self.bench.recipe, self.bench.task
         head = f", beside a fresh last layer at {self.bench.head_lr:g}" if self.bench.headed else ""
+        metric = "minus the logarithm of the perplexity" if task.next_token else task.metric
         return (
-            f"{task.metric} on the report split of {task.name} after {recipe.steps:,} steps of {recipe.optimizer} on "
+            f"{metric} on the report split of {task.name} after {recipe.steps:,} steps of {recipe.optimizer} on "
             f"batches of {recipe.batch_size or 'all rows'}, the same batches for every method{head}; "
             "mean and sd over seeds of initialisation and data order"
         )

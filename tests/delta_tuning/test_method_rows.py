@@ -68,6 +68,7 @@ def test_remarks_say_chance_distance_edges_and_failures() -> None:
     lost = dataclasses.replace(ROW, scores={}, failed=("too large",))
     assert remark(lost, FULL, 0.5) == "every training failed: too large"
     assert remark(FULL, FULL, 0.5) == ""
+    assert remark(far, FULL, math.nan) == "", "logarithms of perplexities have no points and no chance"
 
 
 def test_a_row_survives_json() -> None:
