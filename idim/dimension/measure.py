@@ -42,7 +42,7 @@ def measure(model: str | None = None, task: str = "digits", **options: object) -
     Args:
         model: a model's name (``mlp:200,200``, ``lenet``) or a function of yours (``net.py:build``, see
             :mod:`idim.models.user`); None for the task's default.
-        task: a task's name (``digits``, ``mnist``, ``idx:FOLDER``, ``toy``, ``regression:5``).
+        task: a task's name (``digits``, ``mnist``, ``csv:FILE``, ``lm:txt:FILE``; :mod:`idim.tasks` has them all).
         options: the other fields of :class:`~idim.dimension.request.MeasureRequest`.
 
     Returns:

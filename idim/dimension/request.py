@@ -26,15 +26,16 @@ class MeasureRequest:
     """Measure d_int: the least number of coordinates whose training reaches the bar."""
 
     task: str = "digits"
-    """What to learn: digits, mnist, idx:FOLDER, toy, regression:RANK; texts: rotten_tomatoes, mrpc and other
-    folders of the data folder, csv:PATH, hf:NAME."""
+    """What to learn: digits, mnist, cifar10_jpeg[:N], idx:FOLDER, toy, regression:RANK; texts: rotten_tomatoes, mrpc
+    and other folders of the data folder, csv:PATH, hf:NAME; the next token of any of these, or of txt:PATH: lm:TEXTS."""
     model: str | None = None
     """What learns it: mlp:WIDTH,WIDTH,…, lenet, linear, your FILE.py:FUNCTION; pretrained: minilm[:LAYERS],
     smollm2, resnet20, a folder or a hub name; scratch:NAME draws its weights. Default: the task's own."""
     projection: str = "hadamard"
     """The map P: hadamard, fastfood, dense, sparse, uniform, kronecker, selector, layerwise[:KIND]."""
     bar: str | None = None
-    """absolute:X, a fraction of the measured reference (0.9), or above-chance:X. Default: the task's own."""
+    """absolute:X, a fraction of the measured reference (0.9), or above-chance:X. For lm: absolute:30 is a perplexity of
+    at most 30, above-chance is above the untuned decoder. Default: the task's own."""
     dims: str = "auto"
     """Search d by itself (auto), or measure exactly these: 10,100,1000."""
     seeds: int = 3
