@@ -27,7 +27,7 @@ class MeasureRequest:
 
     task: str = "digits"
     """What to learn: digits, mnist, cifar10_jpeg[:N], idx:FOLDER, toy, regression:RANK; texts: rotten_tomatoes, mrpc
-    and other folders of the data folder, csv:PATH, hf:NAME; the next token of any of these, or of txt:PATH: lm:TEXTS."""
+    and other folders of the data folder, csv:PATH, hf:NAME; next tokens of any of these, or of txt:PATH: lm:TEXTS."""
     model: str | None = None
     """What learns it: mlp:WIDTH,WIDTH,…, lenet, linear, your FILE.py:FUNCTION; pretrained: minilm[:LAYERS],
     smollm2, resnet20, a folder or a hub name; scratch:NAME draws its weights. Default: the task's own."""
