@@ -61,7 +61,7 @@ class Table:
     """
 
     def __init__(self, projection: Projection, stretch: Stretch, part: Tensor) -> None:
-        self.projection, self.stretch, self.part = projection, stretch, part
+        self.projection, self.stretch, self.part, self.out = projection, stretch, part, part.view(-1)
         self.grain = projection.grain(part)
         self.first = stretch.start // self.grain
         self.stale = np.ones((stretch.stop - 1) // self.grain + 1 - self.first, dtype=bool)
@@ -72,8 +72,9 @@ class Table:
         self.stale[:] = True
 
     def look_up(self, z: Tensor, numbers: Tensor, padding: int) -> Tensor | None:
-        """Return lines ``numbers``, made from ``z``; None for numbers that PyTorch refuses or that are elsewhere."""
-        if numbers.device != self.part.device or numbers.dtype not in (torch.int64, torch.int32):
+        """Return lines ``numbers``, made from ``z``; None for numbers that PyTorch refuses or that cannot be seen."""
+        seen = type(numbers) is Tensor and numbers.device == self.part.device
+        if not seen or numbers.dtype not in (torch.int64, torch.int32):
             return None
         lines, where = np.unique(numbers.numpy().astype(np.int64, copy=False), return_inverse=True)
         if lines.size and not 0 <= lines[0] <= lines[-1] < len(self.part):
@@ -98,8 +99,7 @@ class Table:
     def _write(self, which: NDArray[np.bool_]) -> None:
         grains = np.flatnonzero(which)
         if grains.size:
-            out = self.part.detach().view(-1)
-            self.projection.lift_grains(self.z, grains + self.first, self.stretch.start, out, self.base)
+            self.projection.lift_grains(self.z, grains + self.first, self.stretch.start, self.out, self.base)
             self.stale[grains] = False
 
 
@@ -151,7 +151,12 @@ class Embedding(nn.Embedding):
 
     def _is_plain(self) -> bool:
         options = self.max_norm, self.scale_grad_by_freq, self.sparse
-        return type(self) is Embedding and options == (None, False, False)
+        return type(self) is Embedding and options == (None, False, False) and not _recorded()
+
+
+def _recorded() -> bool:
+    """Say whether this pass becomes a program for other batches, which read other lines."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
 
 
 def ordinary(model: nn.Module) -> nn.Module:
