@@ -10,7 +10,7 @@ state is :math:`h_L + U s_L` with a linear map U up. Gradients stay in the small
 activation is kept.
 
 In a transformer :math:`B_i` is a pre-norm layer of attention and MLP, and :math:`s_L` is normalised before U. In a
-residual network D and U are 1 x 1 convolutions, :math:`B_i` two 3 x 3 ones beside a shortcut, at least 4 channels
+residual network D and U are 1 x 1 convolutions, :math:`B_i` two 3 x 3 ones beside a shortcut, at least 8 channels
 wide, and s is averaged to the size of a smaller stage.
 
 Deviations from Sung et al.: the small network starts from random numbers instead of a pruned copy of the large one;
