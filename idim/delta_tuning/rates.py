@@ -24,7 +24,7 @@ USUAL: dict[str, float] = {
     "prompt": 3e-2,
     "ptuning": 1e-3,
     "prefix": 3e-4,
-    "ptuning2": 1e-2,
+    "ptuning2": 4e-2,
     "ladder": 8e-3,
     "last": 3e-4,
     "bitfit": 8e-3,
