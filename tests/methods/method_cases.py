@@ -42,7 +42,7 @@ class Net:
     dtype: torch.dtype = torch.float32
 
     def make(self, *, dropout: float = 0.0) -> nn.Module:
-        """Return the network in eval mode, no parameter at a special value, its head (if any) float32."""
+        """Return the network in eval mode, no parameter at a special value, its head (if any) float32 or finer."""
         model = self.build(dropout)
         draw = generator(0, f"tests/{self.name}")
         with torch.no_grad():
@@ -50,7 +50,7 @@ class Net:
                 parameter.add_(SHAKE * torch.randn(parameter.shape, generator=draw))
         model = model.to(self.dtype)
         if models.has_head(model):
-            model.get_submodule(models.HEAD).float()
+            model.get_submodule(models.HEAD).to(torch.promote_types(self.dtype, torch.float32))
         return model.eval()
 
     def inputs(self) -> Tensor:

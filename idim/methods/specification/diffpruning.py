@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from idim.methods.base import Attached, Group, Method, OwnRate, Setting
 from idim.methods.options import positive, share
 from idim.methods.places import body_parameters, nothing
-from idim.methods.specification.parametrized import Parametrized
+from idim.methods.specification.parametrized import Parametrized, fresh_dtype
 from idim.models.init import generator
 
 LOW, HIGH = -1.5, 1.5
@@ -45,15 +45,15 @@ class Gated(nn.Module):
     """A tensor with a difference behind gates.
 
     Args:
-        shape: of the tensor.
+        base: the tensor.
         structured: whether the tensor as a whole has a gate too.
         dice: draws the gates in training.
     """
 
-    def __init__(self, shape: torch.Size, structured: bool, dice: torch.Generator) -> None:
+    def __init__(self, base: Tensor, structured: bool, dice: torch.Generator) -> None:
         super().__init__()
-        self.w = nn.Parameter(torch.zeros(shape))
-        self.alpha = nn.Parameter(torch.full(shape, OPEN))
+        self.w = nn.Parameter(torch.zeros(base.shape, dtype=fresh_dtype(base)))
+        self.alpha = nn.Parameter(torch.full_like(self.w, OPEN))
         self.whole = nn.Parameter(torch.tensor(OPEN)) if structured else None
         self.dice = dice
         self.kept: Tensor | None = None
@@ -73,7 +73,7 @@ class Gated(nn.Module):
 
     def forward(self, base: Tensor) -> Tensor:
         """Return the tensor with the difference; the sum is rounded once."""
-        return (base.to(torch.promote_types(base.dtype, self.w.dtype)) + self.difference()).to(base.dtype)
+        return (base.to(self.w.dtype) + self.difference()).to(base.dtype)
 
     def expected(self) -> Tensor:
         """Return the expected number of open gates."""
@@ -90,7 +90,7 @@ class Gated(nn.Module):
     def _opened(self, alpha: Tensor) -> Tensor:
         drawn = alpha
         if self.training:
-            u = torch.rand(alpha.shape, generator=self.dice).clamp_(1e-6, 1 - 1e-6)
+            u = torch.rand(alpha.shape, generator=self.dice, dtype=alpha.dtype).clamp_(1e-6, 1 - 1e-6)
             drawn = u.log() - (1 - u).log() + alpha
         return (torch.sigmoid(drawn) * (HIGH - LOW) + LOW).clamp(0, 1)
 
@@ -219,5 +219,5 @@ class DiffPruning(Method):
         if not named:
             raise nothing(self.name, model, "float parameters")
         dice = generator(setting.seed, "diffpruning/gates")
-        maps = {name: Gated(p.shape, self.structured, dice) for name, p in named.items()}
+        maps = {name: Gated(p, self.structured, dice) for name, p in named.items()}
         return AttachedDifference(model, maps, self, max(1, setting.steps - round(self.settled * setting.steps)))

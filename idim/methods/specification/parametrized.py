@@ -8,7 +8,7 @@ of them. The tensor is computed anew in every forward pass, so a training step h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,6 @@ from torch.nn.utils import parametrize
 
 from idim.methods.base import Attached
 from idim.methods.places import body_parameters
-
-Map = TypeVar("Map", bound=nn.Module)
 
 
 class Parametrized(Attached):
@@ -78,6 +76,11 @@ class Parametrized(Attached):
             owner._parameters.clear()
             owner._parameters.update(own)
         return self.module
+
+
+def fresh_dtype(base: Tensor) -> torch.dtype:
+    """Return the dtype of numbers that change a tensor: its own, float32 where that is coarser."""
+    return torch.promote_types(base.dtype, torch.float32)
 
 
 def _owners(model: nn.Module, parameter: nn.Parameter) -> list[tuple[nn.Module, str]]:

@@ -2,8 +2,8 @@ r"""A random set of single weights moves.
 
 :math:`\theta = \theta_0 + P z` with P a :class:`~idim.projections.Selector` of
 :math:`k = \mathrm{round}(f D)` rows that the seed draws from all D numbers of the body, uniformly. Trained are the k
-numbers of z in float32, and they are all that is stored: the rows follow from the seed. A change is added to the
-base, so weight decay pulls towards the base.
+numbers of z, in float32 or finer, and they are all that is stored: the rows follow from the seed. A change is added
+to the base, so weight decay pulls towards the base.
 
 Memory: the network's own weights, z with its indices, and in a training step a copy of every tensor that has a chosen
 entry (:mod:`idim.methods.specification.parametrized`).
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from idim.methods.base import Attached, Group, Method, Setting
 from idim.methods.options import share
 from idim.methods.places import body_parameters, nothing
-from idim.methods.specification.parametrized import Parametrized
+from idim.methods.specification.parametrized import Parametrized, fresh_dtype
 from idim.parameters import Layout
 from idim.projections import Selector
 
@@ -30,20 +30,20 @@ class Scattered(nn.Module):
 
     Args:
         rows: of the entries in the flat tensor, increasing, [k].
+        dtype: of the change.
     """
 
     rows: Tensor
 
-    def __init__(self, rows: Tensor) -> None:
+    def __init__(self, rows: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
         self.register_buffer("rows", rows, persistent=False)
-        self.z = nn.Parameter(torch.zeros(len(rows)))
+        self.z = nn.Parameter(torch.zeros(len(rows), dtype=dtype))
 
     def forward(self, base: Tensor) -> Tensor:
         """Return the tensor with z added to the chosen entries; the sum is rounded once."""
         flat = base.reshape(-1)
-        wide = torch.promote_types(base.dtype, self.z.dtype)
-        moved = (flat[self.rows].to(wide) + self.z).to(base.dtype)
+        moved = (flat[self.rows].to(self.z.dtype) + self.z).to(base.dtype)
         return flat.index_put((self.rows,), moved).view(base.shape)
 
 
@@ -78,5 +78,5 @@ class RandomMask(Method):
         rows, _ = Selector(D=layout.D, d=k, seed=setting.seed).selected()
         edges = torch.searchsorted(rows, torch.tensor(layout.offsets)).tolist()
         parts = zip(layout.names, layout.offsets, edges, edges[1:], strict=False)
-        maps = {name: Scattered(rows[low:high] - start) for name, start, low, high in parts if high > low}
-        return Parametrized(model, maps)
+        chosen = ((name, rows[low:high] - start) for name, start, low, high in parts if high > low)
+        return Parametrized(model, {name: Scattered(own, fresh_dtype(named[name])) for name, own in chosen})
