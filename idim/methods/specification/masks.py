@@ -6,8 +6,8 @@ Every weight :math:`w` of a linear or convolutional layer gets a real number :ma
 
 The step has no gradient; :math:`m` gets that of its mask, as if the step were the identity (straight-through).
 All :math:`m` start at one value above :math:`\tau`, so that training begins at the base. Biases, normalisation and
-embeddings stay. Stored is one bit a weight. Zhao et al. draw the start at random with 5 % of the mask at zero and
-leave the first layers unmasked; here the start is Mallya et al.'s, and every layer is masked.
+embeddings stay. Stored is one bit a weight. This start is that of Mallya et al.; Zhao et al. draw it at random, so
+that a part of the weights is gone from the first step.
 """
 
 from __future__ import annotations
