@@ -44,6 +44,8 @@ def scores(ax: Axes, rows: Sequence[MethodRow], *, chance: float, metric: str) -
     if np.isfinite(chance):
         ax.axhline(chance, color=plots.GREY, ls="--", lw=1)
         ax.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    places = [_place(row) for row in shown] or [LEAST]
+    ax.set_xlim(min(places) / 3, max(places) * 5)
     bottom, top = ax.get_ylim()
     ax.set_ylim(bottom - 0.16 * (top - bottom), top)  # room for the legend
     ax.set_xlabel("numbers trained, the head apart")

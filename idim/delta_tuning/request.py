@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from idim.errors import RequestError
+from idim.files import paths_from_text
 from idim.runs.cores import usable_cores
 
 MOST = 10**9  # of any count
@@ -64,6 +65,7 @@ class MethodsRequest:
     """No progress bar and no table: only the files."""
 
     def __post_init__(self) -> None:
+        paths_from_text(self, "store", "out", "data")
         for name in ("seeds", "rates", "evaluations"):
             _check_count(name, getattr(self, name))
         for name in ("steps", "batch", "length", "workers"):

@@ -55,7 +55,7 @@ def terminal(report: MethodsReport) -> str:
     """Return the table in 80 columns, and the remarks below it."""
     rows = [row for row in report.rows if not row.why]
     lines = [*textwrap.wrap(f"{report.title}: {report.definition}", WIDTH), ""]
-    lines += columns([TERMINAL, *(_short(row) for row in rows)])
+    lines += [line[:WIDTH] for line in columns([TERMINAL, *(_short(row) for row in rows)])]
     notes = [(row.method, said) for row in report.rows if (said := report.remark(row))]
     lines += ["", *(line for name, said in notes for line in _note(name, said))]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,3 +77,13 @@ def test_bars_add_up_to_the_step() -> None:
         picture.times(ax, ROWS[:1])
         ends = [bar.get_x() + bar.get_width() for bar in ax.patches]  # type: ignore[attr-defined]
         assert max(ends) == pytest.approx(3.5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_few_methods_fill_a_sheet_too(count: int, tmp_path: Path) -> None:
+    with plots.canvas(figsize=picture.sheet_size(ROWS[-count:])) as fig:
+        picture.sheet(fig, ROWS[-count:], title="t", chance=0.1, metric="accuracy")
+        plots.save(fig, tmp_path / "sheet.png")
+        low, high = fig.axes[0].get_xlim()
+        assert all(low < (row.own or 1) < high for row in ROWS[-count:])

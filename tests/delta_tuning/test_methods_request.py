@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from idim import methods
@@ -77,3 +79,7 @@ def test_methods_that_are_none_are_refused(options: dict[str, str], said: str) -
         chosen(MethodsRequest(**options))  # type: ignore[arg-type]
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_folders_may_be_text() -> None:
+    assert MethodsRequest(out="a").out == Path("a")  # type: ignore[arg-type]
