@@ -36,8 +36,8 @@ USUAL: dict[str, float] = {
     "adalora": 4e-3,
     "dora": 4e-3,
     "qlora": 4e-3,
-    "vera": 1e-2,
-    "unilora": 2e-2,
+    "vera": 4e-2,
+    "unilora": 8e-2,
     "tinylora": 2e-2,
 }
 FRESH = {"full": 2e-3}
