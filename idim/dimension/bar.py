@@ -110,7 +110,9 @@ class Bar:
     def report(self, threshold: float) -> dict[str, Any]:
         """Return kind, fraction and the score to reach, and the perplexity where the score is its logarithm."""
         plain = {"kind": self.kind, "fraction": self.value if self.relative else None, "value": threshold}
-        return plain | ({"perplexity": shown(self.metric, threshold)} if self.metric == "perplexity" else {})
+        if self.metric != "perplexity":
+            return plain
+        return plain | {"perplexity": shown(self.metric, threshold) if self.relative else self.value}
 
     def _said(self, score: float) -> str:
         return said(self.metric, score) if self.metric == "perplexity" else f"{score:.4g}"
@@ -129,5 +131,5 @@ def words(bar: Mapping[str, Any], metric: Metric) -> str:
 
 def _share_of_perplexity(bar: Mapping[str, Any]) -> str:
     if bar["kind"] == "fraction":
-        return f"{bar['fraction']:g} of the reference's mean token probability"
-    return f"{bar['fraction']:g} of what full training takes off the untuned loss"
+        return f"{bar['fraction']:g} of reference token probability"
+    return f"{bar['fraction']:g} of full training's fall in loss"
