@@ -97,9 +97,9 @@ def _versions(text: str) -> dict[str, Any]:
 
 
 def _paths(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a value of JSON holds, each with its path."""
+    """Yield what a value of JSON holds, each with its path; a list, such as a curve, as its text."""
     if not isinstance(value, dict):
-        yield name, value
+        yield name, json.dumps(value) if isinstance(value, list) else value
     else:
         for key, inner in value.items():
             yield from _paths(f"{name}.{key}", inner)

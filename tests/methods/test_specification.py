@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from method_cases import NETS, SETTING, Case, answer, attach, loss_of, train
@@ -120,14 +119,14 @@ def test_gates_are_drawn_from_the_hard_concrete() -> None:
     for alpha in (-1.0, 0.0, 2.0):
         gated.w.data.fill_(1)
         gated.alpha.data.fill_(alpha)
-        z = gated.train().difference()
-        # z > 0 where logistic noise + alpha > log(-l / r) = 0, and z = 1 where it is above log((1 - l) / (r - 1)) = log 5
+        z = gated.train().difference().detach()
+        # z > 0 where logistic noise + alpha > log(-l / r) = 0, and z = 1 where it is above log((1 - l) / (r - 1))
         shares = (float((z > 0).double().mean()), float((z == 1).double().mean()))
         wanted = (1 / (1 + math.exp(-alpha)), 1 / (1 + math.exp(math.log(5) - alpha)))
         assert shares == pytest.approx(wanted, abs=5 * 0.5 / math.sqrt(200_000))
-        assert float(gated.expected()) == pytest.approx(200_000 * wanted[0], rel=1e-5)
+        assert float(gated.expected().detach()) == pytest.approx(200_000 * wanted[0], rel=1e-5)
         still = min(1.0, max(0.0, 3 / (1 + math.exp(-alpha)) - 1.5))
-        assert gated.eval().difference() == pytest.approx(np.full(200_000, still), abs=1e-6)
+        torch.testing.assert_close(gated.eval().difference().detach(), torch.full((200_000,), still))
 
 
 def test_a_structured_gate_multiplies_those_of_its_tensor() -> None:
@@ -141,8 +140,8 @@ def test_a_structured_gate_multiplies_those_of_its_tensor() -> None:
     assert not gated.difference().any()
     gated.whole.data.fill_(0.1)
     outer = 3 / (1 + math.exp(-0.1)) - 1.5
-    torch.testing.assert_close(gated.difference(), inner * outer * torch.tensor([1.0, 2.0, 3.0, 4.0]))
-    assert float(gated.expected()) == pytest.approx(4 / (1 + math.exp(-0.2)) / (1 + math.exp(-0.1)))
+    torch.testing.assert_close(gated.difference().detach(), inner * outer * torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert float(gated.expected().detach()) == pytest.approx(4 / (1 + math.exp(-0.2)) / (1 + math.exp(-0.1)))
 
 
 @pytest.mark.parametrize("structured", ["true", "false"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,12 @@ from text_cases import sentences, tiny_bert, write_csv
 
 from idim import methods, tasks
 from idim.errors import RequestError
-from idim.runs import Keep, Processes, RunResult, RunSpec, Serial, Store, run
+from idim.models import resnet
+from idim.models.init import generator
+from idim.runs import Keep, Processes, RunResult, RunSpec, Serial, Store, anatomy, run, table
 from idim.runs.curve import evaluation_steps, sample
 from idim.runs.learner import attached, groups, network
+from idim.runs.sweeps.grid import read_grid
 from idim.tasks import Recipe
 
 SpecMaker = Callable[..., RunSpec]
@@ -118,14 +122,15 @@ def test_a_method_that_has_no_place_is_a_failed_run_and_no_sweep(tmp_path: Path,
 
 
 def test_processes_give_the_bits_of_serial(tmp_path: Path, texts: RunSpec) -> None:
-    sweep = [with_method(texts, name, evaluations=2, anatomy=True) for name in ("full", "probe")]
-    found = []
-    for kind in (Serial, Processes):
-        with Store(tmp_path / kind.__name__) as store, kind(store) as engine:
-            found.append(engine.map(sweep))
-            assert [store.get(one) for one in sweep] == list(found[-1].values())
-    assert found[0] == found[1]
-    assert not any(outcome.failed for outcome in found[0].values())
+    names = ("lora:rank=2", "bitfit+prompt", "random_mask", "did:d=30")
+    sweep = [with_method(texts, name, evaluations=2, anatomy=True) for name in names]
+    with Store(tmp_path / "serial") as store, Serial(store) as engine:
+        expected = engine.map(sweep)
+        assert [store.get(one) for one in sweep] == list(expected.values())
+    assert not any(outcome.failed for outcome in expected.values())
+    with Store(tmp_path / "processes") as store, Processes(store, workers=1) as engine:
+        assert engine.map(sweep) == expected
+        assert [store.get(one) for one in sweep] == list(expected.values())
 
 
 # -- the curve -----------------------------------------------------------------------------------------
@@ -176,8 +181,7 @@ def test_the_anatomy_of_full_training_and_of_a_subspace(spec: SpecMaker) -> None
 
 
 def test_a_probe_changes_nothing_but_the_head(texts: RunSpec) -> None:
-    anatomy = run(with_method(texts, "probe", anatomy=True)).anatomy
-    assert anatomy == {
+    assert run(with_method(texts, "probe", anatomy=True)).anatomy == {
         "trained": 0, "added": 0, "stored_bytes": 0, "merges": True, "through": False, "changed": 0, "buffers": 0,
         "ranks": {
             "sum": 0, "median": None, "max": None, "matrices": 15, "low_rank": 0, "full_rank": 0, "unchanged": 15,
@@ -196,3 +200,63 @@ def test_tensors_are_kept_under_the_base_s_names(tmp_path: Path, texts: RunSpec)
         moved = {key for key in base if not torch.equal(base[key], tuned[key])}
         assert moved >= {"head.weight", "head.bias"}
         assert (moved == {"head.weight", "head.bias"}) == (name == "probe")
+
+
+def test_the_counts_of_each_group(texts: RunSpec) -> None:
+    """Trained, changed, added and the rank of the difference, each where its definition puts it."""
+
+    def counts(name: str) -> Mapping[str, Any]:
+        found = run(with_method(texts, name, anatomy=True)).anatomy
+        assert found is not None
+        return found
+
+    lora = counts("lora:rank=2")
+    assert (lora["ranks"]["max"], lora["ranks"]["median"], lora["ranks"]["low_rank"]) == (2, 2, 12)
+    assert lora["ranks"]["sum"] == 2 * 12
+    assert (lora["ranks"]["unchanged"], lora["added"]) == (3, 0)
+    assert lora["stored_bytes"] == 4 * lora["trained"] < 4 * lora["changed"]
+    biases = counts("bitfit")
+    assert biases["trained"] >= biases["changed"] > 0.8 * biases["trained"]
+    assert biases["ranks"]["unchanged"] == biases["ranks"]["matrices"] == 15
+    adapter = counts("adapter:width=4")
+    assert (adapter["changed"], adapter["merges"], adapter["ranks"]) == (0, False, None)
+    assert adapter["added"] == adapter["trained"]
+    both = counts("adapter:width=4+bitfit")
+    assert (both["added"], both["changed"], both["ranks"]) == (adapter["added"], biases["changed"], None)
+    assert both["trained"] == adapter["trained"] + biases["trained"]
+
+
+def test_running_statistics_are_counted_apart(spec: SpecMaker) -> None:
+    base = resnet.ResNet(8, 10)
+    resnet._draw(base, generator(0, "tests/anatomy"))
+    before = anatomy.body_state(base)
+    learned = methods.attach(methods.parse("bitfit"), base, methods.Setting(seed=0, steps=1))
+    base.train()
+    base(torch.rand(4, 3, 32, 32, generator=generator(0, "tests/pixels")))
+    found = anatomy.changes(before, anatomy.plain(methods.parse("bitfit"), learned), merges=True)
+    statistics = sum(b.numel() for n, b in base.named_buffers() if "running" in n)
+    assert (found["changed"], found["buffers"], found["buffer_bytes"]) == (0, statistics, 4 * statistics)
+
+
+# -- grids and tables ----------------------------------------------------------------------------------
+
+
+def test_a_grid_may_have_methods_and_a_table_their_columns(tmp_path: Path, texts: RunSpec) -> None:
+    (tmp_path / "grid.yaml").write_text(
+        f"task: {json.dumps(texts.task)}\nmodel: {json.dumps(texts.model)}\nmethod: [lora, bitfit]\nlr: 1e-3\n"
+        "recipe: {steps: 2, batch_size: 8, length: 16}\nevaluations: 2\nanatomy: true\n"
+    )
+    specs = read_grid(tmp_path / "grid.yaml", (), None)
+    assert [(s.method, s.evaluations, s.anatomy) for s in specs] == [("lora", 2, True), ("bitfit", 2, True)]
+    with Store(tmp_path / "store") as store, Serial(store) as engine:
+        outcomes = engine.map(specs)
+    rows = {row["spec.method"]: row for row in table.read([tmp_path / "store"]).to_pylist()}
+    for outcome in outcomes.values():
+        row, result = rows[outcome.spec.method], outcome.result
+        assert result is not None
+        assert json.loads(row["result.curve"]) == [list(point) for point in result.curve]
+        assert row["result.anatomy.ranks.max"] == result.anatomy["ranks"]["max"]  # type: ignore[index]
+    table.write(table.read([tmp_path / "store"]), tmp_path / "runs.csv")
+    (tmp_path / "wrong.yaml").write_text("task: digits\nmodel: mlp:9\nmethod: norm\nlr: 1\n")
+    with pytest.raises(RequestError, match="method 'norm' looks for normalisation layers"):
+        read_grid(tmp_path / "wrong.yaml", (), None)
