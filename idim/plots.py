@@ -116,11 +116,20 @@ def dimension_curve(
     ax.set_ylabel(metric)
     plain_log_ticks(ax)
     if falling:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter("{x:g}")
+        _falling_axis(ax)
     ax.legend(loc="upper right" if falling else "lower right").set_zorder(4)
     return ax
+
+
+def _falling_axis(ax: Axes) -> None:
+    """Make the vertical axis logarithmic with plain numbers: some six over less than a decade, else 1, 2 and 5."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(MaxNLocator(6) if high < 10 * low else LogLocator(subs=(1.0, 2.0, 5.0), numticks=99))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter("{x:g}")
 
 
 def plain_log_ticks(ax: Axes) -> None:

@@ -118,10 +118,12 @@ class Bar:
         return said(self.metric, score) if self.metric == "perplexity" else f"{score:.4g}"
 
 
-def words(bar: Mapping[str, Any], metric: Metric) -> str:
-    """Return in words what a report's bar is."""
+def words(bar: Mapping[str, Any], metric: Metric, *, short: bool = False) -> str:
+    """Return in words what a report's bar is; ``short`` leaves out what a perplexity is a share of."""
     if metric == "perplexity":
         level = f"perplexity at most {said(metric, bar['value'])}"
+        if short:
+            return level
         return f"{level}, absolute" if bar["kind"] == "absolute" else f"{level} = {_share_of_perplexity(bar)}"
     if bar["kind"] == "absolute":
         return f"score {bar['value']:g}, absolute"

@@ -112,7 +112,7 @@ class DimensionResult:
             scores={p.d: [metric(score) for score in p.scores.values()] for p in self.curve},
             fit=([x for x, _ in self.fit], [metric(y) for _, y in self.fit]) if self.fit else None,
             bar=metric(self.bar["value"]),
-            bar_label=f"bar: {words(self.bar, self.metric)}",
+            bar_label=f"bar: {words(self.bar, self.metric, short=True)}",
             interval=None if self.censored else self.ci95,
             d_int=self.d_int,
             reference=(metric(mean), metric(mean - std), metric(mean + std)) if self.reference["n"] else None,
