@@ -54,3 +54,10 @@ def writable_folder(path: Path) -> Path:
     except OSError as error:
         raise RequestError(f"the output folder must be writable; received {path}: {error.strerror}") from error
     return path
+
+
+def paths_from_text(request: object, *names: str) -> None:
+    """Make the named fields of a frozen request paths, where a caller in Python gave text."""
+    for name in names:
+        if isinstance(value := getattr(request, name), str):
+            object.__setattr__(request, name, Path(value))
