@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from idim.errors import RequestError
+from idim.files import paths_from_text
 from idim.runs.cores import usable_cores
 
 MAX_DIMS = 1000
@@ -86,6 +87,7 @@ class MeasureRequest:
     """No progress bar and no table: only the files."""
 
     def __post_init__(self) -> None:
+        paths_from_text(self, "store", "out", "data")
         _at_least("seeds", self.seeds, 1)
         _at_least("reference_seeds", self.reference_seeds, 1)
         _at_least("budget", self.budget, 1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from idim.dimension import rates
@@ -42,6 +44,11 @@ def test_learning_rate_is_a_rule_or_tuned() -> None:
     assert MeasureRequest(lr="2.4/sqrt(d)").learning_rate == (2.4, 0.5)
     assert rates.given(2.4, 0.5).lr(100) == pytest.approx(0.24)
     assert rates.given(1e-3, 0.0).lr(100) == 1e-3
+
+
+def test_folders_may_be_text() -> None:
+    request = MeasureRequest(out="a", store="b/c", data=Path("d"))  # type: ignore[arg-type]
+    assert (request.out, request.store, request.data) == (Path("a"), Path("b/c"), Path("d"))
 
 
 def test_workers_default_to_the_cores() -> None:
