@@ -78,13 +78,15 @@ import torch
 from idim import tasks
 
 task = tasks.load("digits")
+draw = torch.Generator().manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+for weights in model.parameters():
+    torch.nn.init.normal_(weights, std=0.15, generator=draw)
 space = idim.Subspace(model, projection="hadamard", d=200, seed=0)
 print(f"D = {space.D:,}, trained: {sum(p.numel() for p in space.parameters())}")
 
 # %%
 optimizer = torch.optim.Adam(space.parameters(), lr=2.4 / space.d**0.5)
-draw = torch.Generator().manual_seed(0)
 for _step in range(300):
     rows = torch.randint(len(task.train), (64,), generator=draw)
     optimizer.zero_grad()

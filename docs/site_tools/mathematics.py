@@ -17,10 +17,18 @@ BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTA
 
 
 def drawn(page: str) -> str:
-    """Return the HTML of a page with its TeX as MathML."""
+    """Return the HTML of a page with its TeX as MathML.
+
+    Raises:
+        ValueError: for a command that has no MathML.
+    """
     page = INLINE.sub(lambda found: _mathml(found[1], "inline"), page)
     return BLOCK.sub(lambda found: _mathml(found[1], "block"), page)
 
 
 def _mathml(tex: str, display: str) -> str:
-    return convert(html.unescape(tex).strip(), display=display)
+    tex = html.unescape(tex).strip()
+    mathml = convert(tex, display=display).replace(r"\{", "{").replace(r"\}", "}")  # braces after \Big stay escaped
+    if "\\" in mathml:  # what the converter does not know it leaves as it stands
+        raise ValueError(f"mathematics must be drawn whole; received {tex}")
+    return mathml
