@@ -88,9 +88,8 @@ def test_the_start_is_the_base(case: Case, net: Net) -> None:
 
 
 @on_pairs
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_it_trains(case: Case, net: Net, dropout: float) -> None:
-    attached = attach(case, net.make(dropout=dropout))
+def test_it_trains_with_dropout(case: Case, net: Net) -> None:
+    attached = attach(case, net.make(dropout=0.2))
     before = answer(attached.module, net)
     losses = train(attached, net, lr=case.lr)
     assert all(torch.isfinite(torch.tensor(losses)))
