@@ -66,7 +66,7 @@ PARTS = {
     ),
     "step": Part(
         module="training_step",
-        about="a training step in a subspace beside full AdamW, and its peak memory",
+        about="a training step in a subspace beside full AdamW, LoRA and QLoRA, and peak memory",
         run=_step,
         rows=rows.step,
     ),

@@ -24,21 +24,24 @@ def _passes(figures: dict[str, float]) -> str:
 
 
 def step(part: Report) -> Rows:
-    """Return times of a training step beside full AdamW, and peak memory."""
+    """Return times of a training step of every arm beside full AdamW, and peak memory."""
     rows = []
     for name, f in part.items():
-        for threads, kinds in f["threads"].items():
-            what = f"training step, {name}, d = {f['d']:,}, {threads} threads, beside full AdamW"
-            rows += [(f"{what} ({kind})", _step_time(figures)) for kind, figures in kinds.items()]
-        peaks = f"{f['subspace_peak_mb']:.3g} against {f['full_peak_mb']:.3g} MB"
+        for threads, arms in f["threads"].items():
+            what = f"training step, {name}, d = {f['d']:,}, {threads} threads"
+            rows += [(f"{what}: {arm}", _step_time(figures)) for arm, figures in arms.items()]
+        peaks = ", ".join(f"{arm} {peak:.3g} MB" for arm, peak in f["peak MB"].items())
         rows.append((f"peak memory of training, {name}", peaks))
     return rows
 
 
-def _step_time(figures: dict[str, dict[str, float]]) -> str:
-    least, median = figures["minimum"], figures["median"]
-    times = f"{least['subspace_ms']:.1f} against {least['full_ms']:.1f} ms"
-    return f"{least['ratio']:.2f} x the time at the least ({times}), {median['ratio']:.2f} x in the median"
+def _step_time(figures: dict[str, float]) -> str:
+    times = f"{figures['minimum']:.1f} ms at the least, {figures['median']:.1f} in the median"
+    return f"{times}: {_beside(figures, 'full')} x full AdamW, {_beside(figures, 'full, fused')} x fused"
+
+
+def _beside(figures: dict[str, float], other: str) -> str:
+    return f"{figures[f'minimum / {other}']:.2f} ({figures[f'median / {other}']:.2f})"
 
 
 def coverage(part: Report) -> Rows:
