@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from idim.methods.additions.rungs import Rung
 
 STAGE = re.compile("layer[0-9]+")
-LEAST = 8  # channels: on resnet20 about half of what an adapter keeps for the backward pass
+LEAST = 8  # channels: on a ResNet of eight layers about half of what an adapter keeps for the backward pass
 
 
 def stages(model: nn.Module) -> list[str]:
