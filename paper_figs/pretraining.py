@@ -15,13 +15,14 @@ KINDS = {"pretrained": plots.BLUE, "random weights": plots.ORANGE}
 def panel(ax: Axes, task: str, results: dict[str, DimensionResult]) -> None:
     """Draw the runs of one task, the line through their means, the bar and the intervals."""
     ax.set_xscale("log")
+    edge = max(p.d for r in results.values() for p in r.curve)
     for label, result in results.items():
         points = [(p.d, p.mean) for p in result.curve]
         runs = [(p.d, score) for p in result.curve for score in p.scores.values()]
         ax.plot(*zip(*points, strict=True), color=KINDS[label])
         ax.plot(*zip(*runs, strict=True), "o", ms=4, mfc="white", mec=KINDS[label], label=label, zorder=3)
         if result.d_int is not None:
-            ax.axvspan(*result.ci95, color=KINDS[label], alpha=0.18, lw=0)
+            ax.axvspan(result.ci95[0], min(result.ci95[1], edge), color=KINDS[label], alpha=0.18, lw=0)
     pretrained = results["pretrained"]
     ax.axhline(pretrained.bar["value"], color=plots.RED, ls="--", lw=1.2, label="bar")
     ax.axhline(pretrained.reference["mean"], color=plots.GREEN, lw=1.2, label="pretrained, full tuning")
