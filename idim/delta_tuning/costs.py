@@ -7,7 +7,6 @@ report, with the environment they belong to, and are measured again in another o
 from __future__ import annotations
 
 import json
-import os
 import platform
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from idim.tasks import Recipe, Task
 COMMAND = ("-P", "-m", "idim.delta_tuning.measuring")
 FILE = "costs.json"
 USUAL_LENGTH = 64  # tokens, where a recipe does not cut texts
+CLOCK = "processor time"
 WORDS: dict[str, CostPrecision] = {"float32": "fp32", "bfloat16": "bf16"}
 
 
@@ -132,7 +132,7 @@ def write(folder: Path, costs: Iterable[Cost]) -> None:
 
 def environment() -> dict[str, Any]:
     """Return what costs depend on beside what is measured."""
-    machine = {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count(), "threads": 1}
+    machine = {"machine": platform.machine(), "processor": _processor(), "clock": CLOCK, "threads": 1}
     return machine | versions()
 
 

@@ -110,7 +110,7 @@ def times(ax: Axes, rows: Sequence[MethodRow]) -> Axes:
         ax.barh(range(len(shown)), values, left=left, color=shade, label=part.removesuffix("_ms"), height=0.7)
         left += values
     _names(ax, shown)
-    ax.set_xlabel("milliseconds of a step, one thread")
+    ax.set_xlabel("milliseconds of a step, processor time of one thread")
     ax.legend(loc="lower right")
     return ax
 

@@ -1,4 +1,8 @@
-"""One training step in its three parts, and answers to a batch, timed."""
+"""One training step in its three parts, and answers to a batch, timed.
+
+Times are those of the processor, of one thread: on a machine that is otherwise idle that is the time on the wall, and
+where others take turns it is still what the work takes.
+"""
 
 from __future__ import annotations
 
@@ -34,18 +38,18 @@ class Step:
     def __call__(self, inputs: Tensor, targets: Tensor) -> Times:
         """Take a step; return the milliseconds of forward, backward and optimizer."""
         self.attached.module.train()
-        started = time.perf_counter()
+        started = time.process_time()
         loss = self.job.loss(self.attached.module(inputs), targets)
         penalty = self.attached.penalty()
         loss = loss if penalty is None else loss + penalty
-        forward = time.perf_counter()
+        forward = time.process_time()
         loss.backward()  # type: ignore[no-untyped-call]
-        backward = time.perf_counter()
+        backward = time.process_time()
         self.optimizer.step()
         self.done += 1
         self.attached.after_step(self.done)
         self.optimizer.zero_grad()
-        ended = time.perf_counter()
+        ended = time.process_time()
         return 1e3 * (forward - started), 1e3 * (backward - forward), 1e3 * (ended - backward)
 
 
@@ -75,6 +79,6 @@ def answer_times(networks: Sequence[nn.Module], inputs: Tensor) -> list[float]:
 
 def clock(call: Callable[[Tensor], object], inputs: Tensor) -> float:
     """Return the milliseconds of one call."""
-    started = time.perf_counter()
+    started = time.process_time()
     call(inputs)
-    return 1e3 * (time.perf_counter() - started)
+    return 1e3 * (time.process_time() - started)

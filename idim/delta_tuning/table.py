@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from idim.delta_tuning.report import MethodsReport
 
 WIDTH = 80
-NAME = 21  # columns of a method's name in a terminal
+NAME = 17  # columns of a method's name in a terminal
 UNITS = ("", "k", "M", "G", "T")
-TERMINAL = ("method", "trained", "changed", "rank", "stored", "score", "sd", "to 90 %", "step ms")
+TERMINAL = ("method", "trained", "changed", "rank", "stored", "score", "sd", "to 90", "ms")
 MARKDOWN = (
     "method", "group", "trained", "changed", "rank", "stored", "through", "merges", "rate", "score", "steps to 90 %",
     "peak MB", "forward, backward, step ms", "inference", "remark",
@@ -54,8 +54,9 @@ def record(row: MethodRow) -> dict[str, Any]:
 def terminal(report: MethodsReport) -> str:
     """Return the table in 80 columns, and the remarks below it."""
     rows = [row for row in report.rows if not row.why]
+    shown = len(TERMINAL) - all(row.cost is None for row in rows)
     lines = [*textwrap.wrap(f"{report.title}: {report.definition}", WIDTH), ""]
-    lines += [line[:WIDTH] for line in columns([TERMINAL, *(_short(row) for row in rows)])]
+    lines += [line[:WIDTH] for line in columns([TERMINAL[:shown], *(_short(row)[:shown] for row in rows)])]
     notes = [(row.method, said) for row in report.rows if (said := report.remark(row))]
     lines += ["", *(line for name, said in notes for line in _note(name, said))]
     return "\n".join(lines)
@@ -93,7 +94,7 @@ def _where(report: MethodsReport) -> str:
     costs = [row.cost for row in report.rows if row.cost is not None]
     sizes = sorted({f"batch {c.batch}" + (f" of {c.length} tokens" if c.length else "") for c in costs})
     place = ", ".join(f"{name} {value}" for name, value in (report.environment or {}).items())
-    return f"{'; '.join(sizes)}; peak beyond the libraries; medians on one thread; {place}."
+    return f"{'; '.join(sizes)}; peak beyond the libraries; medians of one thread's processor time; {place}."
 
 
 def long(row: MethodRow, said: str) -> tuple[str, ...]:
