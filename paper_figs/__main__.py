@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from paper_figs import budget, fine_tuning, kinds, learning_rate, pretraining, rate, spectra, truncated
+from paper_figs import budget, fine_tuning, kinds, learning_rate, methods, pretraining, rate, spectra, truncated
 
 FIGURES = {
     "kinds": kinds.draw,
@@ -15,6 +15,7 @@ FIGURES = {
     "learning_rate": learning_rate.draw,
     "fine_tuning": fine_tuning.draw,
     "pretraining": pretraining.draw,
+    "methods": methods.draw,
 }
 
 
