@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,13 +69,16 @@ def test_a_process_measures_every_batch_size() -> None:
         assert not memory.measurable() or (cost.peak_mb is not None and 0 <= cost.peak_mb < 50)
 
 
+def lines_of(found: list[dict[str, Any]], batch: int) -> list[dict[str, Any]]:
+    """Return the lines about a batch size."""
+    return [line for line in found if line.get("batch") == batch]
+
+
 def test_a_batch_that_does_not_fit_fails_alone() -> None:
-    large = dataclasses.replace(JOB, batches=(2, 10**12))
-    lines = [line for line in answer(large) if line.get("batch") == 10**12]
-    assert lines
-    assert all("failed" in line for line in lines)
-    small = list(answer(dataclasses.replace(JOB, batches=(2,))))
-    assert {"forward_ms", "merged_ms"} <= {name for line in small for name in line}
+    found = list(answer(dataclasses.replace(JOB, batches=(2, 10**12))))
+    assert lines_of(found, 10**12)
+    assert all("failed" in line for line in lines_of(found, 10**12))
+    assert {"forward_ms", "merged_ms"} <= {name for line in lines_of(found, 2) for name in line}
 
 
 def test_a_method_without_a_place_fails_with_its_reason() -> None:
