@@ -16,6 +16,7 @@ FIGURES = {
     "fine_tuning": fine_tuning.draw,
     "pretraining": pretraining.draw,
     "methods": methods.draw,
+    "methods_together": methods.draw_together,
 }
 
 
