@@ -44,7 +44,7 @@ def test_the_example_of_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (example,) = re.findall(r"```yaml[^\n]*\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "digits.yaml").write_text(example)
     commands = [
         line.partition("#")[0].split()[2:] for line in PAGE.read_text().splitlines() if line.startswith("$ idim")

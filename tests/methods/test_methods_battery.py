@@ -17,10 +17,16 @@ from idim.errors import RequestError
 from idim.methods import Attached, CannotAttach
 from idim.methods.places import blocks, body_parameters, in_head
 
+QUICK = ("bert", "resnet")  # the others are asked by name: pytest -m slow
+
 
 def _pairs(which: Callable[[Case], bool] = lambda _: True) -> list[Any]:
     chosen = [case for case in CASES if which(case)]
-    return [pytest.param(case, NETS[name], id=f"{case.name}-{name}") for case in chosen for name in case.applies]
+    return [
+        pytest.param(case, NETS[name], id=f"{case.name}-{name}", marks=() if name in QUICK else pytest.mark.slow)
+        for case in chosen
+        for name in case.applies
+    ]
 
 
 REFUSED = [
