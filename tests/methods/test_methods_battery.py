@@ -17,7 +17,7 @@ from idim.errors import RequestError
 from idim.methods import Attached, CannotAttach
 from idim.methods.places import blocks, body_parameters, in_head
 
-QUICK = ("bert", "resnet")  # the others are asked by name: pytest -m slow
+QUICK = ("bert",)  # the others are asked by name: pytest -m slow
 
 
 def _pairs(which: Callable[[Case], bool] = lambda _: True) -> list[Any]:
