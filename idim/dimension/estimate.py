@@ -18,6 +18,9 @@ saturates exactly at the bar):
 - the interval always holds the whole gap between the two measured dimensions around the
   crossing, because nothing was measured inside it.
 
+Scores that collapse at large d (a learning rate out of its range) are not used: d_int is the
+*smallest* d, and a monotone curve through the collapse would deny it.
+
 Together they make the answer exact where runs decide it: 9 surely fails, 10 surely passes gives
 [10, 10]. The benchmark ``benchmarks/estimator_coverage.py`` measures the coverage.
 """
@@ -54,6 +57,7 @@ class Estimate:
         censored: no measured dimension reaches the bar; the interval then starts at the largest of them
             or, where that one cannot be told from the bar, below it.
         open_below: the smallest measured dimension may already reach the bar, so ``lo`` is 1 for want of runs below.
+        falls: the measured d from which on scores are below the bar again; it and all above it are left out.
         error: standard error of ``d_int``: half the central 68 %, no wider than the interval; nan where unbounded.
         runs, n_seeds: finished runs, and different seeds among them.
         method: how the interval was found, in words.
@@ -65,6 +69,7 @@ class Estimate:
     hi: float
     censored: bool
     open_below: bool
+    falls: int | None
     error: float
     runs: int
     n_seeds: int
@@ -99,7 +104,8 @@ def estimate(
     Raises:
         RequestError: when there is no run, d < 1, a score or the threshold is not finite, or its error negative.
     """
-    scores, level = Scores.of(observations), Level(mean=threshold, error=error, df=df)
+    level, measured = Level(mean=threshold, error=error, df=df), Scores.of(observations)
+    scores = measured.risen(level)
     near = scores.near(scores.crossing(threshold), WINDOW)
     local = _fit(scores, near)
     above = scores.bracket(threshold)[1]
@@ -112,8 +118,9 @@ def estimate(
         censored=above is None,
         open_below=lo == d_min < int(scores.dims[0]) and _bounds(scores, level, near)[0] == 0,
         error=spread,
-        runs=len(scores.d),
-        n_seeds=len(np.unique(scores.seed)),
+        falls=int(measured.dims[len(scores.dims)]) if len(scores.dims) < len(measured.dims) else None,
+        runs=len(measured.d),
+        n_seeds=len(np.unique(measured.seed)),
         method=SPLINE if local else T_TESTS,
         curve=_curve(scores, near, local),
     )

@@ -234,6 +234,7 @@ class Procedure:
             seconds=round(math.fsum(r.seconds for r in used), 1),
             versions={**versions(), "machine": platform.machine()},
             head={"kind": self.bench.head, "lr": self.bench.head_lr},
+            falls=answer.falls,
             untuned=None if self.bench.untuned is None else self.bench.untuned.score,
         )
 

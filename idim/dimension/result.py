@@ -48,7 +48,9 @@ class DimensionResult:
     ``fit`` the fitted monotone curve as (d, score) pairs; ``failed`` what did not finish and why.
 
     Scores are the metric, or minus the natural logarithm of a perplexity; text and picture show the metric.
-    ``untuned`` is the score without training, where it was measured: of a decoder that foretells next tokens.
+    ``falls`` is the measured d from which on scores are below the bar again and are not used: their learning rate is
+    out of its range, as a rule. ``untuned`` is the score without training, where it was measured: of a decoder that
+    foretells next tokens.
     """
 
     d_int: int | None
@@ -76,6 +78,7 @@ class DimensionResult:
     versions: Mapping[str, str]
     head: Mapping[str, Any] = field(default_factory=lambda: {"kind": "inside", "lr": None})
     untuned: float | None = None
+    falls: int | None = None
 
     # -- as data ------------------------------------------------------------------------------
 
@@ -202,6 +205,9 @@ class DimensionResult:
             ("learning rate", str(self.lr_rule["rule"])),
             ("work", f"{self.trainings} trainings, {self.steps:,} steps, {self.seconds:,.0f} s of training"),
         ]
+        if self.falls is not None:
+            again = f"from d = {self.falls:,} on scores are below the bar again; the estimate leaves these runs out"
+            rows.append(("falls", again))
         if self.failed:
             first = self.failed[0]
             rows.append(("failed", f"{len(self.failed)} runs, first at d = {first['d']}: {first['message']}"))

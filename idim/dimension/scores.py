@@ -6,6 +6,10 @@ Bartholomew, Bremner & Brunk 1972) reaches the bar. And a t test of one dimensio
 the bar bounds d_int on one side: a dimension surely below the bar is below d_int, one surely at
 it is not.
 
+Where a learning rate is too large for a large d, scores rise and then *collapse*; a monotone fit
+through both sides would miss a bar that smaller d surely reach. d_int is the smallest d that
+reaches it, so the runs from the collapse on are left out (:meth:`Scores.risen`).
+
 The t test needs the variance of a run. It is pooled over the dimensions on the same side of the
 crossing, because the sides differ where a score saturates: below the rank of a regression R²
 scatters, from the rank on it is one to the last digit. A dimension with three runs or more
@@ -31,6 +35,7 @@ Mask = NDArray[np.bool_]
 Observations = Mapping[int, Mapping[int, float]]  # d -> seed -> score
 
 SURE = 0.99  # one-sided; above 0.975 because several dimensions around the crossing are tested, again and again
+COLLAPSE = 0.5  # share of the rise by which a score falls again before it is one, where no run is repeated
 ODD = 0.002  # level at which a dimension's variance is called smaller than its side's
 
 
@@ -74,6 +79,31 @@ class Scores:
         first = int(np.searchsorted(self.rising, level))
         below = int(self.dims[first - 1]) if first else None
         return below, int(self.dims[first]) if first < len(self.dims) else None
+
+    def risen(self, level: Level) -> Scores:
+        """Return the scores without the dimensions from which on they fall below the bar again for good.
+
+        A fall is believed when one dimension surely reaches the bar and a larger one surely does not, or when it is
+        more than half of the rise before it; else all is returned.
+        """
+        reached = np.flatnonzero(self.mean >= level.mean)
+        if not len(reached) or reached[-1] == len(self.dims) - 1 or self.rising[-1] >= level.mean:
+            return self
+        later = np.arange(len(self.dims)) > reached[-1]
+        fallen = self._sure_places(level, later, -1) if self._sure_places(level, ~later, 1) else []
+        top = int(np.argmax(np.where(later, -math.inf, self.mean)))
+        drop = self.mean[top] - self.mean
+        if top:
+            fallen += np.flatnonzero(later & (drop > COLLAPSE * drop[:top].max())).tolist()
+        return self._below(int(self.dims[min(fallen)])) if fallen else self
+
+    def _below(self, d: int) -> Scores:
+        runs, dims = self.d < d, self.dims < d
+        mean, count = self.mean[dims], self.count[dims]
+        rising = isotonic_regression(mean, weights=count.astype(float)).x
+        return Scores(
+            self.d[runs], self.seed[runs], self.score[runs], self.dims[dims], self.group[runs], count, mean, rising
+        )
 
     def crossing(self, level: float) -> float:
         """Return where the monotone fit, straight in ln d between dimensions, reaches ``level``; at most an end."""

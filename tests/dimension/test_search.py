@@ -82,6 +82,19 @@ def test_a_bar_never_reached_ends_soon_at_d_max_with_its_seeds() -> None:
     assert estimate(seen, threshold=0.9).censored
 
 
+def test_a_collapse_at_large_d_is_looked_through() -> None:
+    """Scores rise through the bar at 500 and are those of chance from 3,000 on."""
+
+    def score(d: int, seed: int) -> float:
+        return 0.1 if d >= 3_000 else 0.9 + 0.05 * math.log(d / 500) + 0.002 * math.sin(seed * 7.0 + d)
+
+    seen, _, said = walk(score, threshold=0.9, d_max=200_000)
+    answer = estimate(seen, threshold=0.9)
+    assert answer.falls is not None
+    assert answer.lo <= 500 <= answer.hi
+    assert answer.width <= 0.25, said[-1].reason
+
+
 def test_a_bar_reached_everywhere_goes_down_to_d_min() -> None:
     for d_min in (1, 7):
         seen, _, said = walk(lambda d, s: 0.95, threshold=0.9, d_max=5000, d_min=d_min)

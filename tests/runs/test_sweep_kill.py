@@ -71,7 +71,7 @@ def outcomes(folder: Path) -> dict[str, tuple[str, float | None]]:
         return {row["key"]: (row["status"], (row["result"] or {}).get("score")) for row in store.rows()}
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_killed_and_started_again(kills: int, tmp_path: Path, puppets: str) -> None:
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     moments, kept = random.Random(kills), dict[str, tuple[Any, ...]]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import time
 from pathlib import Path
@@ -51,6 +52,9 @@ def worker(rank: int, folder: str) -> None:
     optimizer = torch.optim.SGD(space.parameters(), lr=0.5)
     train(ddp, inputs().chunk(WORLD)[rank], optimizer)
     save_file({**space.state_dict(), "grad": space.z.grad, "sent": sent}, f"{folder}/{rank}.safetensors")
+    # Gloo's threads hold the hook above. Left to the end of the interpreter, one that then asks for its lock aborts.
+    del ddp
+    gc.collect()
     dist.destroy_process_group()
 
 
