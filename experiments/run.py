@@ -32,12 +32,15 @@ def requests(name: str) -> dict[str, MeasureRequest]:
     """Return the measures of an experiment by label.
 
     Raises:
-        RequestError: for an unknown experiment or field.
+        RequestError: for an unknown experiment or field, or a file of another program.
     """
-    path = HERE / f"{name}.yaml"
-    if not path.is_file():
-        raise unknown("experiment", name, (p.stem for p in HERE.glob("*.yaml")))
-    content = yaml.safe_load(path.read_text())
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in HERE.glob("*.yaml")}
+    known = {stem: content for stem, content in files.items() if "measures" in content}
+    if name in files and name not in known:
+        raise RequestError(f"{name}.yaml holds no measures: python -m experiments.{name} reads it")
+    if name not in known:
+        raise unknown("experiment", name, known)
+    content = known[name]
     shared = {"store": HERE / content.get("store", "store")} | content.get("shared", {})
     return {label: _request(name, label, shared | (own or {})) for label, own in content["measures"].items()}
 

@@ -12,20 +12,34 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from idim import projections
+    from idim.delta_tuning.report import MethodsReport
+    from idim.delta_tuning.survey import survey
     from idim.dimension.measure import measure
     from idim.dimension.result import DimensionResult
     from idim.spectral.report.spectrum_report import SpectrumReport
     from idim.spectral.spectrum import spectrum
     from idim.subspace import Subspace
 
-__all__ = ["DimensionResult", "SpectrumReport", "Subspace", "__version__", "measure", "projections", "spectrum"]
+__all__ = [
+    "DimensionResult",
+    "MethodsReport",
+    "SpectrumReport",
+    "Subspace",
+    "__version__",
+    "measure",
+    "projections",
+    "spectrum",
+    "survey",
+]
 
 _HOMES = {
     "DimensionResult": "idim.dimension.result",
+    "MethodsReport": "idim.delta_tuning.report",
     "SpectrumReport": "idim.spectral.report.spectrum_report",
     "Subspace": "idim.subspace",
     "measure": "idim.dimension.measure",
     "spectrum": "idim.spectral.spectrum",
+    "survey": "idim.delta_tuning.survey",
 }
 
 

@@ -40,7 +40,8 @@ def draw_together() -> None:
             ax.errorbar(row.mean or 0, place, xerr=row.sd or 0, fmt="o", color=picture.colour(row), capsize=3)
         ax.set_yticks(range(len(rows)), [row.method for row in rows])
         ax.invert_yaxis()
-        ax.set_xlabel(f"{found.metric}, mean ± sd of {len(found.seeds)} seeds")
+        one = len(found.seeds) == 1
+        ax.set_xlabel(f"{found.metric}, one seed" if one else f"{found.metric}, mean ± sd of {len(found.seeds)} seeds")
         ax.set_title(f"{found.model} on {found.task}: methods together")
         save(fig, "methods_together", {row.method: numbers(row) for row in rows})
 

@@ -1,7 +1,8 @@
 r"""The subspaces of this package as methods: :math:`\theta = \theta_0 + P z` over the whole body.
 
 The network is copied into a :class:`~idim.subspace.Subspace`, which is what is called and trained; the network itself
-waits, and is what :meth:`~idim.methods.base.Attached.detach` gives back. The head is trained directly.
+waits, its parameters being the theta0 of the subspace, and is what :meth:`~idim.methods.base.Attached.detach` gives
+back. The head is trained directly.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Around(Attached):
     def __init__(self, space: Subspace, model: nn.Module) -> None:
         super().__init__(space)
         self.model = model
+        for name, rows in space.layout.unflatten([flat.detach() for flat in space.theta0]).items():
+            model.get_parameter(name).data = rows  # one theta0 in memory, not two
 
     def stored(self) -> dict[str, Tensor]:
         """Return the coordinates; P is known by its spec."""

@@ -62,3 +62,16 @@ def test_a_subspace_that_cannot_be_is_said_and_leaves_the_network_alone(name: st
     with pytest.raises(CannotAttach, match=words):
         methods.attach(methods.parse(name), model, SETTING)
     assert not any(p.requires_grad for p in body_parameters(model).values())
+
+
+@pytest.mark.parametrize("name", ["did:d=40", "said:d=40"])
+def test_the_network_and_the_subspace_share_one_theta0(name: str) -> None:
+    """A second copy of the weights would be memory that the method does not need."""
+    net = NETS["bert"]
+    model = net.make()
+    space = attach(Case(name=name), model).module
+    assert isinstance(space, Subspace)
+    held = {flat.untyped_storage().data_ptr() for flat in space.theta0}
+    inside = {n: p for n, p in body_parameters(model).items() if p.is_floating_point()}
+    assert inside
+    assert all(p.untyped_storage().data_ptr() in held for p in inside.values())
