@@ -2,7 +2,8 @@
 
 ====================  ============================================================================
 ``digits``            scikit-learn's 8 x 8 digits; embedded, the default
-``mnist``             the folder ``mnist`` of the data folder, as idx files
+``mnist[:VARIANT]``   the folder ``mnist`` of the data folder, as idx files; VARIANT is ``shuffled-pixels`` or
+                      ``shuffled-labels[,rows=N]`` (:mod:`idim.tasks.shuffled`)
 ``cifar10_jpeg[:N]``  CIFAR-10 as JPEGs, or N images of either split (:mod:`idim.tasks.jpegs`)
 ``idx:PATH``          any folder with the four idx files of images and labels
 ``toy``               ten constraints on D = 1000 numbers: intrinsic dimension 10
@@ -24,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from idim.errors import RequestError, unknown
-from idim.tasks import corpora, digits, folder, hub, images, jpegs, language, linear, tables
+from idim.tasks import corpora, digits, folder, hub, images, jpegs, language, linear, shuffled, tables
 from idim.tasks.recipe import Recipe
 from idim.tasks.task import Split, Task
 from idim.tasks.texts import Texts
@@ -90,6 +91,12 @@ def _texts(form: str, loader: Callable[[str], Task]) -> Loader:
     return load_texts
 
 
+def _mnist(argument: str, data: Path | None) -> Task:
+    changed = shuffled.parse("mnist", argument) if argument else None
+    plain = images.load("mnist", folder.dataset("mnist", data))
+    return plain if changed is None else changed(plain)
+
+
 def _cifar(argument: str, data: Path | None) -> Task:
     if argument and not re.fullmatch("[1-9][0-9]{0,5}", argument):
         raise RequestError(f"task '{jpegs.NAME}:N' needs a number of images; received {jpegs.NAME + ':' + argument!r}")
@@ -103,7 +110,7 @@ TASKS: dict[str, Loader] = {
     "hf": _texts("hf:NAME", hub.load),
     "idx": _idx,
     "lm": _language,
-    "mnist": _plain("mnist", lambda data: images.load("mnist", folder.dataset("mnist", data))),
+    "mnist": _mnist,
     "regression": _regression,
     "rotten_tomatoes": _plain("rotten_tomatoes", lambda data: corpora.rotten_tomatoes()),
     "toy": _plain("toy", lambda data: linear.toy()),
