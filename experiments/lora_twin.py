@@ -1,8 +1,8 @@
 """LoRA beside full and subspace training: the same network, rows, order and recipe, tuned through ``peft``.
 
-E. Hu et al., LoRA, 2021, arXiv:2106.09685. Every linear layer of the body gets factors of rank ``RANK``; the
-fresh head is trained directly, as in the other arms. Kept: ``adapter/`` in the form of ``peft``, with the
-score, the spec of the run it stands beside and the versions in ``run.json``.
+E. Hu et al., LoRA, 2021, arXiv:2106.09685. Every linear layer of the body gets factors of rank ``RANK``, or as asked,
+and their product is doubled; the fresh head is trained directly, as in the other arms. Kept: ``adapter/`` in the form of
+``peft``, with the score, the spec of the run it stands beside and the versions in ``run.json``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from idim.runs.optimize import trainable
 from idim.runs.rows import rows_of
 from idim.runs.train import alone, fit, load_task, score, weights_folder
 
-RANK, ALPHA = 8, 16
+RANK, SCALE = 8, 2
 LR = 1e-3
 
 
-def lora_twin(full: RunSpec, folder: Path, *, data: Path | None = None) -> dict[str, Any]:
+def lora_twin(full: RunSpec, folder: Path, *, rank: int = RANK, data: Path | None = None) -> dict[str, Any]:
     """Train the LoRA twin of a full run into ``folder``, unless it is there; return its row."""
     spec = dataclasses.replace(full, lr=LR)
-    wanted = {"method": "lora", "rank": RANK, "alpha": ALPHA, "spec": spec.to_json()}
+    wanted = {"method": "lora", "rank": rank, "alpha": SCALE * rank, "spec": spec.to_json()}
     row = _stored(folder / "run.json", wanted)
     return row or _trained(spec, wanted, folder, data)
 
@@ -44,7 +44,7 @@ def _stored(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
 def _trained(spec: RunSpec, wanted: dict[str, Any], folder: Path, data: Path | None) -> dict[str, Any]:
     started, task = time.perf_counter(), load_task(spec, data)
     with alone(spec.seed):
-        module = with_factors(network(spec, task, weights_folder(data)))
+        module = with_factors(network(spec, task, weights_folder(data)), wanted["rank"])
         fit(spec, task, module)
         row = wanted | {
             "score": score(spec, task, module, rows_of(spec, task.report)),
@@ -59,11 +59,11 @@ def _trained(spec: RunSpec, wanted: dict[str, Any], folder: Path, data: Path | N
     return row
 
 
-def with_factors(module: nn.Module) -> nn.Module:
-    """Freeze the body of a text model and put factors beside its linear layers, in place."""
+def with_factors(module: nn.Module, rank: int) -> nn.Module:
+    """Freeze the body of a text model and put factors of a rank beside its linear layers, in place."""
     from peft import LoraConfig, get_peft_model
 
     linear = sorted({n.rpartition(".")[2] for n, m in module.body.named_modules() if isinstance(m, nn.Linear)})  # type: ignore[union-attr, operator]
-    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=linear, bias="none")
+    config = LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules=linear, bias="none")
     module.body = get_peft_model(module.body, config)  # type: ignore[arg-type]
     return module
