@@ -1,8 +1,8 @@
 """LoRA beside full and subspace training: the same network, rows, order and recipe, tuned through ``peft``.
 
 E. Hu et al., LoRA, 2021, arXiv:2106.09685. Every linear layer of the body gets factors of rank ``RANK``, or as asked,
-and their product is doubled; the fresh head is trained directly, as in the other arms. Kept: ``adapter/`` in the form of
-``peft``, with the score, the spec of the run it stands beside and the versions in ``run.json``.
+and their product is doubled; the fresh head is trained directly, as in the other arms. Kept: ``adapter/`` in the form
+of ``peft``, with the score, the spec of the run it stands beside and the versions in ``run.json``.
 """
 
 from __future__ import annotations
