@@ -19,6 +19,7 @@ import tyro
 from idim.delta_tuning.request import MethodsRequest
 from idim.dimension.request import MeasureRequest
 from idim.errors import RequestError
+from idim.figures import FiguresRequest
 from idim.runs.sweeps.request import ExportRequest, StatusRequest, SweepRequest
 from idim.spectral.request import SpectrumRequest
 
@@ -32,7 +33,9 @@ NOISE = {  # what tyro says around the constraint and the value
 }
 
 
-Request = MeasureRequest | SpectrumRequest | MethodsRequest | SweepRequest | StatusRequest | ExportRequest
+Request = (
+    MeasureRequest | SpectrumRequest | MethodsRequest | SweepRequest | StatusRequest | ExportRequest | FiguresRequest
+)
 COMMANDS: dict[str, Callable[..., Any]] = {
     "measure": MeasureRequest,
     "spectrum": SpectrumRequest,
@@ -40,6 +43,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "sweep": SweepRequest,
     "status": StatusRequest,
     "export": ExportRequest,
+    "figures": FiguresRequest,
 }
 
 
@@ -105,6 +109,8 @@ def _serve(request: Request) -> int:
         return _sweep(request)
     if isinstance(request, ExportRequest):
         return _export(request)
+    if isinstance(request, FiguresRequest):
+        return _figures(request)
     return _measure(request)
 
 
@@ -166,6 +172,17 @@ def _export(request: ExportRequest) -> int:
     for path in request.files:
         table.write(runs, path)
         print(f"wrote {runs.num_rows} runs to {path}")
+    return 0
+
+
+def _figures(request: FiguresRequest) -> int:
+    from idim.figures import run_figures
+
+    for line in run_figures(request):
+        if not request.quiet:
+            print(line, file=sys.stderr if line.startswith("left out") else sys.stdout)
+    if not request.quiet:
+        print(f"wrote pdf, png and the numbers as json in {request.out}")
     return 0
 
 

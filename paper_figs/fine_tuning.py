@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from matplotlib.axes import Axes
-
 from idim import plots
 from idim.dimension.result import DimensionResult
 from paper_figs.common import answer, save, stored
+from paper_figs.marks import interval
 
 BARS = {"fraction": ("90 % of full tuning", plots.GREY), "above": ("90 % of the gain over chance", plots.BLUE)}
 SCRATCH = ("random weights, the same bar", plots.ORANGE)
 
 
-def interval(ax: Axes, row: float, result: DimensionResult, colour: str, edge: float) -> None:
-    """Draw an interval, a dot where there is an estimate, and an arrow where it is open above."""
-    lo, hi = result.ci95
-    ax.plot([lo, min(hi, edge)], [row, row], color=colour, lw=5, alpha=0.35, solid_capstyle="butt")
-    if hi > edge:
-        ax.plot(edge, row, ">", color=colour, ms=7, alpha=0.8)
-    if result.d_int is not None:
-        ax.plot(result.d_int, row, "o", color=colour, ms=6)
-
-
 def by_task(results: Mapping[str, DimensionResult], kind: str) -> dict[str, DimensionResult]:
-    """Return the results of one bar by task."""
+    """Return the results of one bar by task, or by whatever stands before the name of the bar."""
     return {name.rpartition("-")[0]: r for name, r in results.items() if name.endswith(f"-{kind}")}
 
 
@@ -35,7 +24,8 @@ def draw() -> None:
     groups = {kind: by_task(results, kind) for kind in BARS}
     order = sorted(groups["above"], key=lambda task: groups["above"][task].ci95, reverse=True)
     edge = 1.6 * max(max(p.d for p in r.curve) for r in (*results.values(), *scratch.values()))
-    with plots.figure(figsize=(6.4, 0.55 * len(order) + 1.8)) as (fig, ax):
+    with plots.paper(0.36 * len(order) + 1.3) as fig:
+        ax = fig.subplots()
         ax.set_xscale("log")
         for row, task in enumerate(order):
             for shift, (kind, (_, colour)) in zip((0.22, 0.0), BARS.items(), strict=True):
@@ -47,9 +37,9 @@ def draw() -> None:
             ax.plot([], [], "o-", color=colour, label=label)
         ax.set_yticks(range(len(order)), [task.replace("_", " ") for task in order])
         ax.set_ylim(-0.6, len(order) - 0.4)
-        ax.set_xlabel("d_int and its 95 % interval (100 steps, head trained directly)")
+        ax.set_xlabel("d_int and its 95 % interval (100 steps)")
         ax.set_title("Fine-tuning MiniLM, D = 22.6 million")
-        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=1)
         save(
             fig,
             "fine_tuning",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from idim import plots
 from paper_figs.common import answer, save, stored
+from paper_figs.marks import interval
 
 PAPER = {"Li et al. 2018": 750, "their arrays, bootstrap": 786}
 
@@ -11,19 +12,17 @@ PAPER = {"Li et al. 2018": 750, "their arrays, bootstrap": 786}
 def draw() -> None:
     """Draw one interval a kind."""
     results = dict(sorted(stored("mnist_fc_kinds").items(), key=lambda item: item[1].d_int or 0))
-    with plots.figure(figsize=(6.4, 3.4)) as (fig, ax):
+    with plots.paper(2.8) as fig:
+        ax = fig.subplots()
         for row, result in enumerate(results.values()):
-            if result.d_int is None:
-                continue
-            lo, hi = result.ci95
-            ax.plot([lo, hi], [row, row], color=plots.BLUE, lw=5, alpha=0.35, solid_capstyle="butt")
-            ax.plot(result.d_int, row, "o", color=plots.BLUE, ms=6)
-            ax.annotate(f"{result.d_int}", (result.d_int, row), xytext=(0, 7), textcoords="offset points", ha="center")
+            interval(ax, row, result, plots.BLUE)
+            shown = (result.d_int or result.ci95[0], row)
+            ax.annotate(f"{result.d_int}", shown, xytext=(0, 4), textcoords="offset points", ha="center", fontsize=7)
         for (name, d), style in zip(PAPER.items(), ("--", ":"), strict=True):
-            ax.axvline(d, color=plots.RED, ls=style, lw=1.2, label=f"{name}: {d}")
+            ax.axvline(d, color=plots.RED, ls=style, lw=1.1, label=f"{name}: {d}")
         ax.set_yticks(range(len(results)), list(results))
-        ax.set_ylim(-2.0, len(results) - 0.2)  # room for the legend below
-        ax.set_xlabel("d_int and its 95 % interval (bar 0.90, 1,500 steps, tuned rate)")
-        ax.set_title("MNIST 784-200-200-10, D = 199,210")
+        ax.set_ylim(-2.2, len(results) - 0.2)  # room for the legend below
+        ax.set_xlabel("d_int, 95 % interval (bar 0.90, 1,500 steps)")
+        ax.set_title("784-200-200-10 on MNIST, D = 199,210")
         ax.legend(loc="lower right")
         save(fig, "kinds", {"ours": {k: answer(r) for k, r in results.items()}, "published": PAPER})

@@ -48,14 +48,15 @@ def draw() -> None:
     found = scores()
     rules, rates = on_the_mean(found)
     c, lr = max(rules, key=lambda k: rules[k]), max(rates, key=lambda k: rates[k])
-    with plots.figure(figsize=(6.4, 3.8)) as (fig, ax):
+    with plots.paper(2.8) as fig:
+        ax = fig.subplots()
         ax.set_xscale("log")
         for colour, (d, by_rate) in zip(COLOURS, found.items(), strict=True):
-            ax.plot(*zip(*by_rate.items(), strict=True), "o-", ms=4, color=colour, label=f"d = {d:,}")
+            ax.plot(*zip(*by_rate.items(), strict=True), "o-", ms=3, color=colour, label=f"d = {d:,}")
             own = float(c) / math.sqrt(d)
-            ax.plot(own, by_rate[own], "o", ms=11, mfc="none", mec=plots.RED, mew=1.4)
+            ax.plot(own, by_rate[own], "o", ms=8, mfc="none", mec=plots.RED, mew=1.1)
         ax.axvline(float(lr), color=plots.RED, ls=":", label=f"best single rate, mean ≤ {rates[lr]:.3f}")
-        ax.plot([], [], "o", ms=9, mfc="none", mec=plots.RED, label=f"rule {c}/√d, mean {rules[c]:.3f}")
+        ax.plot([], [], "o", ms=7, mfc="none", mec=plots.RED, label=f"rule {c}/√d, mean {rules[c]:.3f}")
         ax.set_xlabel("learning rate of AdamW on z")
         ax.set_ylabel("accuracy, report split")
         ax.set_title("MiniLM on trec: a rate for each d")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from matplotlib.axes import Axes
 
 from idim import plots
@@ -20,7 +22,7 @@ def panel(ax: Axes, task: str, results: dict[str, DimensionResult]) -> None:
         points = [(p.d, p.mean) for p in result.curve]
         runs = [(p.d, score) for p in result.curve for score in p.scores.values()]
         ax.plot(*zip(*points, strict=True), color=KINDS[label])
-        ax.plot(*zip(*runs, strict=True), "o", ms=4, mfc="white", mec=KINDS[label], label=label, zorder=3)
+        ax.plot(*zip(*runs, strict=True), "o", ms=3, mfc="white", mec=KINDS[label], label=label, zorder=3)
         if result.d_int is not None:
             ax.axvspan(result.ci95[0], min(result.ci95[1], edge), color=KINDS[label], alpha=0.18, lw=0)
     pretrained = results["pretrained"]
@@ -34,10 +36,11 @@ def draw() -> None:
     """Draw one panel for each task that has both."""
     pretrained, scratch = by_task(stored("text_tasks"), "above"), by_task(stored("text_scratch"), "same")
     pairs = {t: dict(zip(KINDS, (pretrained[t], scratch[t]), strict=True)) for t in scratch if t in pretrained}
-    with plots.canvas(figsize=(1.6 + 3.0 * len(pairs), 3.6)) as fig:
-        axes = fig.subplots(1, len(pairs), squeeze=False)[0]
-        for ax, (task, results) in zip(axes, pairs.items(), strict=True):
+    with plots.paper(2.7 if len(pairs) < 5 else 4.6, wide=len(pairs) > 1) as fig:
+        rows = 1 if len(pairs) < 5 else 2
+        axes = fig.subplots(rows, math.ceil(len(pairs) / rows), squeeze=False).flatten()
+        for ax, (task, results) in zip(axes, pairs.items(), strict=False):
             panel(ax, task, results)
         axes[0].set_ylabel("accuracy, report split")
-        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         save(fig, "pretraining", {t: {label: answer(r) for label, r in rs.items()} for t, rs in pairs.items()})

@@ -21,15 +21,16 @@ def tried(experiment: str) -> dict[int, list[tuple[float, float]]]:
 def draw() -> None:
     """Draw one curve for each network and d."""
     numbers = {}
-    with plots.figure(figsize=(6.4, 3.6)) as (fig, ax):
+    with plots.paper(2.5) as fig:
+        ax = fig.subplots()
         ax.set_xscale("log")
         for name, (experiment, colour) in NETWORKS.items():
             for style, (d, pairs) in zip(("-", "--"), tried(experiment).items(), strict=False):
-                ax.plot(*zip(*pairs, strict=True), "o", ls=style, ms=4, color=colour, label=f"{name}, d = {d}")
+                ax.plot(*zip(*pairs, strict=True), "o", ls=style, ms=3, color=colour, label=f"{name}, d = {d}")
                 numbers[f"{name}, d = {d}"] = pairs
         ax.axvline(PAPER, color=plots.RED, ls=":", label="Li et al. 2018: 1e-3")
         ax.set_xlabel("learning rate of Adam on z (1,500 steps)")
         ax.set_ylabel("accuracy, selection split")
-        ax.set_title("One rate does not fit: score against the learning rate")
+        ax.set_title("Score against the learning rate")
         ax.legend(loc="lower right")
         save(fig, "rate", {"ours": numbers, "paper_rate": PAPER})

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from experiments.spectra_table import is_inner
 from idim import plots
-from paper_figs.common import RESULTS, save
+from paper_figs.common import results, save
 
 ARMS = {
     "full": "full",
@@ -30,7 +30,7 @@ MEASURES = {
 def numbers() -> dict[str, dict[str, dict[str, list[float]]]]:
     """Return, by task, arm and measure, one median over the weight matrices for each seed, as a share of full rank."""
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for path in sorted((RESULTS / "spectra").glob("*/*/report.json")):
+    for path in sorted(results("spectra", maker="spectra judge").glob("*/*/report.json")):
         task, arm = path.parts[-3], path.parts[-2].rpartition("-")[0]
         matrices = [m for m in json.loads(path.read_text())["matrices"] if is_inner(m)]
         row = found.setdefault(task, {}).setdefault(arm, {})
@@ -44,10 +44,10 @@ def numbers() -> dict[str, dict[str, dict[str, list[float]]]]:
 def draw() -> None:
     """Draw a panel a measure: one mark a task and seed, above the names of the arms."""
     found = numbers()
-    with plots.canvas(figsize=(10, 4)) as fig:
+    with plots.paper(3.0, wide=True) as fig:
         for ax, (measure, label) in zip(fig.subplots(1, 2), MEASURES.items(), strict=True):
             _panel(ax, found, measure, label)
-        fig.axes[1].legend(loc="lower right", fontsize=8)
+        fig.axes[1].legend(loc="lower right")
         save(fig, "spectra", found)
 
 
@@ -56,8 +56,8 @@ def _panel(ax: Axes, found: dict[str, dict[str, dict[str, list[float]]]], measur
         for place, arm in enumerate(ARMS):
             values = found.get(task, {}).get(arm, {}).get(measure, [])
             x = [place + 0.15 * (shift - 1.5)] * len(values)
-            ax.plot(x, values, "o", color=colour, ms=5, label=NAMES.get(task, task) if not place else None)
+            ax.plot(x, values, "o", color=colour, ms=3.5, label=NAMES.get(task, task) if not place else None)
     ax.set_yscale("log")
     ax.axhline(1, color=plots.GREY, lw=1)
-    ax.set_xticks(range(len(ARMS)), list(ARMS.values()), fontsize=8)
+    ax.set_xticks(range(len(ARMS)), list(ARMS.values()), fontsize=6)
     ax.set_ylabel(label)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from idim import plots
-from paper_figs.common import RESULTS, save
+from paper_figs.common import save
+from paper_figs.common import spectra as stored_spectra
 from paper_figs.spectra import COLOURS
 
 FULL = 384  # directions of a matrix
@@ -19,22 +18,22 @@ def shares(scores: dict[str, float], word: str) -> list[tuple[int, float]]:
 
 def draw() -> None:
     """Draw, for each run, the share of what tuning the body gained that survives at each rank."""
-    content = json.loads((RESULTS / "spectra" / "truncated.json").read_text())
-    runs = {label: row["scores"] for label, row in content.items()}
-    with plots.figure() as (fig, ax):
+    runs = {label: row["scores"] for label, row in stored_spectra("truncated", "truncated").items()}
+    with plots.paper(2.8) as fig:
+        ax = fig.subplots()
         for label, scores in runs.items():
             task, _, run = label.partition("/")
             kept, left_out = shares(scores, "rank"), shares(scores, "without")
             first = task if run.endswith("-0") else None
-            ax.plot(*zip(*kept, (FULL, 1.0), strict=True), "o-", color=COLOURS[task], ms=4, label=first)
-            ax.plot(*zip(*left_out, strict=True), "x--", color=COLOURS[task], ms=6)
+            ax.plot(*zip(*kept, (FULL, 1.0), strict=True), "o-", color=COLOURS[task], ms=3, label=first)
+            ax.plot(*zip(*left_out, strict=True), "x--", color=COLOURS[task], ms=4)
         ax.axhline(1, color=plots.GREY, lw=1)
         ax.set_xscale("symlog", base=2, linthresh=1)
         ticks = [0, 1, 2, 4, 8, 16, 64, FULL]
         ax.set_xticks(ticks, [str(tick) for tick in ticks])
-        ax.set_xlabel("directions of each matrix's change: kept (solid), left out (dashed)")
-        ax.set_ylabel("share of the gain from tuning the body")
-        ax.set_title("All-MiniLM-L6, fully tuned: eight directions a matrix do nearly all")
+        ax.set_xlabel("directions kept (solid) or left out (dashed)")
+        ax.set_ylabel("share of the gain of the body")
+        ax.set_title("MiniLM: eight directions a matrix do nearly all")
         ax.set_xlim(-0.2, 1.3 * FULL)
         ax.legend(loc="lower left", bbox_to_anchor=(0.25, 0.02))
         save(fig, "truncated", runs)

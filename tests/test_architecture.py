@@ -17,7 +17,7 @@ FLOORS = [
     {"subspace"},
     {"learned", "methods", "spectral"},
     {"runs"},
-    {"delta_tuning", "dimension", "theory"},
+    {"delta_tuning", "dimension", "figures", "theory"},
     {"cli"},
     {"__main__"},
 ]
