@@ -36,6 +36,6 @@ def draw() -> None:
         plots.plain_log_ticks(ax)
         ax.set_xlabel("subspace coordinates d")
         ax.set_ylabel("accuracy")
-        ax.set_title("784-200-200-10: d_int moves with the budget")
+        ax.set_title("784-200-200-10: d_int and the budget")
         ax.legend(loc="lower right")
         save(fig, "budget", {"ours": {k: answer(r) for k, r in results.items()}, "published": PAPER})

@@ -48,7 +48,7 @@ def draw() -> None:
     found = scores()
     rules, rates = on_the_mean(found)
     c, lr = max(rules, key=lambda k: rules[k]), max(rates, key=lambda k: rates[k])
-    with plots.paper(2.8) as fig:
+    with plots.paper(3.0) as fig:
         ax = fig.subplots()
         ax.set_xscale("log")
         for colour, (d, by_rate) in zip(COLOURS, found.items(), strict=True):
@@ -60,5 +60,5 @@ def draw() -> None:
         ax.set_xlabel("learning rate of AdamW on z")
         ax.set_ylabel("accuracy, report split")
         ax.set_title("MiniLM on trec: a rate for each d")
-        ax.legend(loc="lower left")
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         save(fig, "learning_rate", {"scores": found, "rules": rules, "rates": rates})

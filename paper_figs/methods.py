@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from idim import plots
@@ -20,7 +21,8 @@ def draw(label: str, name: str) -> None:
     found = report(label)
     with plots.paper(4.0, wide=True) as fig:
         ax = fig.subplots()
-        picture.scores(ax, found.rows, chance=found.chance, metric=f"{found.metric}, {found.split['report']} split")
+        where = f"{found.metric}, {found.split['report']} split (chance {found.chance:.2f})"
+        picture.scores(ax, found.rows, chance=math.nan, metric=where)
         ax.set_title(found.title)
         save(fig, name, {row.method: record(row) for row in found.rows})
 
@@ -30,7 +32,7 @@ def draw_convergence(label: str, name: str) -> None:
     found = report(label)
     beside = [row for row in found.rows if picture.kind(row) == "full"]
     groups = [kind for kind in picture.COLOURS if kind != "full" and any(picture.kind(r) == kind for r in found.rows)]
-    with plots.paper(3.2, wide=True) as fig:
+    with plots.paper(3.6, wide=True) as fig:
         for ax, group in zip(fig.subplots(1, len(groups), sharey=True), groups, strict=True):
             mine = [row for row in found.rows if picture.kind(row) == group]
             picture.convergence(ax, mine, beside=beside).set_title(group)

@@ -21,7 +21,7 @@ def tried(experiment: str) -> dict[int, list[tuple[float, float]]]:
 def draw() -> None:
     """Draw one curve for each network and d."""
     numbers = {}
-    with plots.paper(2.5) as fig:
+    with plots.paper(2.6) as fig:
         ax = fig.subplots()
         ax.set_xscale("log")
         for name, (experiment, colour) in NETWORKS.items():
@@ -32,5 +32,5 @@ def draw() -> None:
         ax.set_xlabel("learning rate of Adam on z (1,500 steps)")
         ax.set_ylabel("accuracy, selection split")
         ax.set_title("Score against the learning rate")
-        ax.legend(loc="lower right")
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         save(fig, "rate", {"ours": numbers, "paper_rate": PAPER})

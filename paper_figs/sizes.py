@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from idim import plots
 from idim.dimension.result import DimensionResult
@@ -48,6 +49,7 @@ def draw() -> None:
             line(axes[0], texts[kind], mark, colour, label)
         for D, d in PAPER.values():
             published(axes[0], D, d)
+        axes[0].set_xlim(8e6, 6e8)
         axes[0].set_title("MiniLM of 2, 4 and 6 layers on trec" if len(texts["above"]) > 2 else "MiniLM on trec")
         handles = [*axes[0].get_legend_handles_labels()[0], star(SOURCE)]
         fig.legend(handles=handles, loc="outside lower center", ncols=1 + bool(images))
@@ -64,6 +66,7 @@ def line(ax: Axes, results: list[DimensionResult], mark: str, colour: str, label
     """Draw estimates with their intervals against D; an arrow up from the lower end where none was reached."""
     ax.set_xscale("log")
     ax.set_yscale("log")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     reached = [r for r in results if r.d_int is not None]
     for r in results:
         if r.d_int is None:

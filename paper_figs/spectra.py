@@ -14,9 +14,9 @@ from paper_figs.common import results, save
 ARMS = {
     "full": "full",
     "lora": "LoRA\nr = 8",
-    "subspace1000": "subspace\nd = 1,000",
-    "subspace10000": "subspace\nd = 10,000",
-    "halved": "full,\nin bfloat16",
+    "subspace1000": "subspace\n1,000",
+    "subspace10000": "subspace\n10,000",
+    "halved": "full in\nbfloat16",
     "noise": "null:\nnoise",
 }
 COLOURS = {"rotten_tomatoes": plots.BLUE, "trec": plots.GREEN, "mrpc": plots.ORANGE, "mnist": plots.RED}
