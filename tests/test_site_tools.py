@@ -48,6 +48,16 @@ def test_a_source_is_shown_whole() -> None:
         sources.shown(ROOT, "idim/no_such_file.py")
 
 
+def test_a_picture_comes_along_as_it_is() -> None:
+    text = "![a](../paper_figs/drawn/budget.png)"
+    assert sources.linked(text, "figures.md") == {"paper_figs/drawn/budget.png"}
+    assert sources.relinked(text, "figures.md") == "![a](source/paper_figs/drawn/budget.png)"
+    picture = sources.content(ROOT, "paper_figs/drawn/budget.png")
+    assert isinstance(picture, bytes)
+    assert picture.startswith(b"\x89PNG")
+    assert isinstance(sources.content(ROOT, "idim/cli.py"), str)
+
+
 def test_roles_and_formulas_of_docstrings_become_markdown() -> None:
     assert docstrings.to_markdown(":math:`a\n b` of :class:`~idim.runs.Store`") == (
         '$a b$ of <autoref identifier="idim.runs.Store" optional><code>Store</code></autoref>'

@@ -22,7 +22,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     root = Path(config.docs_dir).parent
     pages = files.documentation_pages()
     for path in sorted(set().union(*(sources.linked(page.content_string, page.src_uri) for page in pages))):
-        files.append(File.generated(config, sources.page_of(path), content=sources.shown(root, path)))
+        files.append(File.generated(config, sources.page_of(path), content=sources.content(root, path)))
     return files
 
 

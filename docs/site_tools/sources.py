@@ -1,7 +1,7 @@
 """Links that leave ``docs/`` lead somewhere on the site too.
 
 A page may link to ``../idim/kernels/bits.py``, which GitHub opens. For the site each such file becomes a page that
-shows its text, and each notebook a page with its cells and what they gave.
+shows its text, and each notebook a page with its cells and what they gave; a picture comes along as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from site_tools import notebooks
 
 LINK = re.compile(r"\]\((\.\./[^)\s#]+)(#[^)\s]*)?\)")
 LANGUAGES = {".py": "python", ".md": "markdown", ".yaml": "yaml", ".json": "json", ".sh": "bash"}
+PICTURES = (".png", ".pdf")
 UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n"
 
 
@@ -28,7 +29,18 @@ def page_of(path: str) -> str:
     """Return where on the site a file of the repository is shown."""
     if path.startswith("notebooks/"):
         return f"notebooks/{PurePosixPath(path).stem}.md"
+    if path.endswith(PICTURES):
+        return f"source/{path}"
     return f"source/{path}.md"
+
+
+def content(root: Path, path: str) -> str | bytes:
+    """Return what stands on the site for a file or folder of the repository: a picture itself, else a page.
+
+    Raises:
+        FileNotFoundError: when the repository has no such file.
+    """
+    return (root / path).read_bytes() if path.endswith(PICTURES) else shown(root, path)
 
 
 def shown(root: Path, path: str) -> str:
