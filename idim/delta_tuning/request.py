@@ -13,7 +13,8 @@ from typing import Literal
 
 from idim.errors import RequestError
 from idim.files import paths_from_text
-from idim.runs.cores import usable_cores
+from idim.runs import engines
+from idim.runs.engines import EngineName
 
 MOST = 10**9  # of any count
 MOST_RATES, MOST_SEEDS = 50, 10_000
@@ -51,10 +52,12 @@ class MethodsRequest:
     """Looks at 512 rows of the selection split during a training: the convergence curve."""
     costs: Literal["auto", "none", "full"] = "auto"
     """Memory and time of a step: at one batch size (auto), at 1, 8, 32, 64 in fp32, bf16 and NF4 (full), or none."""
-    engine: Literal["processes", "serial"] = "processes"
-    """Where runs train: worker processes of one thread each, or this process. The numbers are the same."""
+    engine: EngineName = "processes"
+    """Where runs train: worker processes of one thread each, this process, or Ray. The numbers are the same."""
+    address: str | None = None
+    """With engine ray: the cluster to join, HOST:PORT or auto. Default: one of this machine alone."""
     workers: int | None = None
-    """Worker processes. Default: one for each core."""
+    """Runs at once on this machine. Default: one for each core."""
     store: Path | None = None
     """Folder of finished runs, reused by key. Default: the folder ``store`` beside OUT."""
     out: Path | None = None
@@ -77,15 +80,12 @@ class MethodsRequest:
             raise RequestError(f"rates must be at most {MOST_RATES}; received {self.rates}")
         if self.head_lr is not None and not 0 < self.head_lr < math.inf:
             raise RequestError(f"head_lr must be finite and above 0; received {self.head_lr}")
-        if self.engine == "serial" and self.workers is not None:
-            raise RequestError(
-                f"workers belong to the engine 'processes'; received workers {self.workers} with engine 'serial'"
-            )
+        engines.check(self)
 
     @property
     def worker_count(self) -> int:
-        """The number of worker processes: as asked, else one for each usable core."""
-        return usable_cores() if self.workers is None else self.workers
+        """The number of runs at once on this machine: as asked, else one for each usable core."""
+        return engines.worker_count(self)
 
 
 def _check_count(name: str, value: int) -> None:

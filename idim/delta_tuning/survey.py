@@ -31,7 +31,7 @@ from idim.delta_tuning.row import MethodRow
 from idim.delta_tuning.transfer import Scores, transfers
 from idim.delta_tuning.work import Work, prepare
 from idim.files import writable_folder
-from idim.runs import Engine, Outcome, Processes, Serial, Store
+from idim.runs import Engine, Outcome, Store, engines
 from idim.runs.environment import versions
 
 Found = dict[str, Sequence[Outcome]]
@@ -77,7 +77,7 @@ def run_survey(request: MethodsRequest) -> MethodsReport:
     out = writable_folder(output_folder(request))
     with (
         Store(request.store or out.absolute().parent / "store") as store,
-        _engine(request, store) as engine,
+        engines.create(request, store) as engine,
         shown(total=len(work.attaching) * (request.rates + request.seeds), quiet=request.quiet) as progress,
     ):
         tried = tuning.tuned(work.bench, engine, work.attaching, trials=request.rates, progress=progress)
@@ -96,12 +96,6 @@ def scored(work: Work, engine: Engine, tried: tuning.Tried, *, seeds: int, progr
     ]
     outcomes = train(engine, specs, "scores", progress)
     return {name: outcomes[i :: len(tried)] for i, name in enumerate(tried)}
-
-
-def _engine(request: MethodsRequest, store: Store) -> Engine:
-    if request.engine == "serial":
-        return Serial(store, data=request.data)
-    return Processes(store, data=request.data, workers=request.worker_count)
 
 
 def _transfer(request: MethodsRequest, work: Work, tried: tuning.Tried, out: Path) -> Scores | None:

@@ -28,7 +28,7 @@ from idim.dimension.result import DimensionResult
 from idim.errors import RequestError
 from idim.files import writable_folder
 from idim.parameters import Layout, choose
-from idim.runs import Engine, Processes, Serial, Store
+from idim.runs import Store, engines
 from idim.runs.heads import HEAD_LR, usual_head
 from idim.runs.rows import check_texts
 from idim.runs.spec import Head
@@ -84,7 +84,7 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
     out = writable_folder(output_folder(request))
     with (
         Store(request.store or out.absolute().parent / "store") as store,
-        _engine(request, store) as engine,
+        engines.create(request, store) as engine,
         shown(quiet=request.quiet) as progress,
     ):
         bench = Bench(task, model, request.projection, protocol_for(request, task), engine, progress, head, head_lr)
@@ -123,12 +123,6 @@ def _layout(request: MeasureRequest, task: Task, model: str, head: Head) -> Layo
             f"head {head!r} needs a network with a module named {models.HEAD!r}; received {model!r}: use --head inside"
         )
     return Layout.of(choose(net, exclude=f"{models.HEAD}.*").inside)
-
-
-def _engine(request: MeasureRequest, store: Store) -> Engine:
-    if request.engine == "serial":
-        return Serial(store, data=request.data)
-    return Processes(store, data=request.data, workers=request.worker_count)
 
 
 def _d_range(request: MeasureRequest, layout: Layout) -> tuple[int, int]:

@@ -14,7 +14,8 @@ from typing import Literal
 
 from idim.errors import RequestError
 from idim.files import paths_from_text
-from idim.runs.cores import usable_cores
+from idim.runs import engines
+from idim.runs.engines import EngineName
 
 MAX_DIMS = 1000
 MOST = 10**9  # of any count
@@ -73,10 +74,12 @@ class MeasureRequest:
     """Stop the search after this many trainings; finding the learning rate comes on top."""
     d_max: int | None = None
     """Largest d to try, at most D, which is the default. Not reached by then is reported as censored."""
-    engine: Literal["processes", "serial"] = "processes"
-    """Where runs train: worker processes of one thread each, or this process. The numbers are the same."""
+    engine: EngineName = "processes"
+    """Where runs train: worker processes of one thread each, this process, or Ray. The numbers are the same."""
+    address: str | None = None
+    """With engine ray: the cluster to join, HOST:PORT or auto. Default: one of this machine alone."""
     workers: int | None = None
-    """Worker processes. Default: one for each core."""
+    """Runs at once on this machine. Default: one for each core."""
     store: Path | None = None
     """Folder of finished runs, reused by key. Default: the folder ``store`` beside OUT."""
     out: Path | None = None
@@ -115,10 +118,7 @@ class MeasureRequest:
                     f"{name} belongs to the search, and dims {self.dims!r} leaves none; "
                     f"received {name} {getattr(self, name)}: leave one of them out"
                 )
-        if self.engine == "serial" and self.workers is not None:
-            raise RequestError(
-                f"workers belong to the engine 'processes'; received workers {self.workers} with engine 'serial'"
-            )
+        engines.check(self)
 
     @property
     def learning_rate(self) -> tuple[float, float]:
@@ -148,8 +148,8 @@ class MeasureRequest:
 
     @property
     def worker_count(self) -> int:
-        """The number of worker processes: as asked, else one for each usable core."""
-        return usable_cores() if self.workers is None else self.workers
+        """The number of runs at once on this machine: as asked, else one for each usable core."""
+        return engines.worker_count(self)
 
 
 def _at_least(name: str, value: int, least: int) -> None:

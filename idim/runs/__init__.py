@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from idim.runs.engine import Engine
     from idim.runs.errors import TrainingFailed
     from idim.runs.processes import Processes
+    from idim.runs.ray_engine import Ray
+    from idim.runs.resources import Resources
     from idim.runs.result import Outcome, RunResult
     from idim.runs.serial import Serial
     from idim.runs.spec import RUN_VERSION, RunSpec
@@ -25,6 +27,8 @@ __all__ = [
     "Keep",
     "Outcome",
     "Processes",
+    "Ray",
+    "Resources",
     "RunResult",
     "RunSpec",
     "Serial",
@@ -39,6 +43,8 @@ _HOMES = {
     "Keep": "idim.runs.artifacts",
     "Outcome": "idim.runs.result",
     "Processes": "idim.runs.processes",
+    "Ray": "idim.runs.ray_engine",
+    "Resources": "idim.runs.resources",
     "RunResult": "idim.runs.result",
     "RunSpec": "idim.runs.spec",
     "Serial": "idim.runs.serial",

@@ -13,7 +13,8 @@ from typing import IO, cast
 
 from idim.errors import RequestError
 from idim.runs.artifacts import Keep
-from idim.runs.result import Outcome, RunResult
+from idim.runs.messages import outcome_of, request_of
+from idim.runs.result import Outcome
 from idim.runs.spec import RunSpec
 
 WORKER = ("-P", "-m", "idim.runs.worker")
@@ -35,12 +36,9 @@ class Child:
 
     def give(self, spec: RunSpec, data: Path | None, keep: Keep | None = None) -> None:
         """Send a spec; a worker that is already dead is found out when its answer is taken."""
-        request: dict[str, object] = {"spec": spec.to_json(), "data": None if data is None else str(data)}
-        if keep is not None:
-            request["keep"] = keep.to_json()
         requests = cast(IO[bytes], self._process.stdin)
         with contextlib.suppress(BrokenPipeError):
-            requests.write(json.dumps(request).encode() + b"\n")
+            requests.write(json.dumps(request_of(spec, data, keep)).encode() + b"\n")
             requests.flush()
 
     def take(self, spec: RunSpec) -> Outcome | None:
@@ -51,7 +49,7 @@ class Child:
         """
         line = self.answers.readline()
         if line.endswith(b"\n"):
-            return _outcome(spec, json.loads(line))
+            return outcome_of(spec, json.loads(line))
         status = self._process.wait()
         if status >= 0:
             raise RequestError(
@@ -67,14 +65,6 @@ class Child:
             with contextlib.suppress(OSError):
                 cast(IO[bytes], pipe).close()
         return signal.Signals(-status).name if status < 0 else f"status {status}"
-
-
-def _outcome(spec: RunSpec, answer: dict[str, object]) -> Outcome:
-    if "refused" in answer:
-        raise RequestError(str(answer["refused"]))
-    if "failed" in answer:
-        return Outcome(spec=spec, message=str(answer["failed"]), passing=bool(answer.get("passing", False)))
-    return Outcome(spec=spec, result=RunResult.from_json(cast(dict[str, object], answer["result"])))
 
 
 def environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ is a failed outcome, and is tried afresh when it is asked for later.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -16,12 +16,11 @@ from pathlib import Path
 from idim.errors import RequestError
 from idim.runs.artifacts import Keep
 from idim.runs.child import Child
+from idim.runs.deaths import Deaths
 from idim.runs.engine import Engine
 from idim.runs.result import Outcome
 from idim.runs.spec import RunSpec
 from idim.runs.store import Store
-
-ATTEMPTS = 3
 
 
 class Processes(Engine):
@@ -46,7 +45,7 @@ class Processes(Engine):
         self._busy: dict[Child, RunSpec] = {}
 
     def _compute(self, specs: Sequence[RunSpec]) -> Iterator[Outcome]:
-        waiting, deaths = deque(specs), Counter[str]()
+        waiting, deaths = deque(specs), Deaths()
         self.store.start(self._fill(waiting))
         while self._busy:
             for child in self._answering():
@@ -54,7 +53,7 @@ class Processes(Engine):
                 outcome = child.take(spec)
                 if outcome is not None:
                     self._idle.append(child)
-                elif (outcome := _after_death(spec, child, deaths)) is None:
+                elif (outcome := deaths.outcome(spec, child.stop())) is None:
                     waiting.appendleft(spec)
                 finished = [] if outcome is None else [outcome]
                 self.store.record(finished, self._fill(waiting))  # filled first: no worker waits for the disk
@@ -82,14 +81,3 @@ class Processes(Engine):
             child.stop()
         self._idle.clear()
         self._busy.clear()
-
-
-def _after_death(spec: RunSpec, child: Child, deaths: Counter[str]) -> Outcome | None:
-    """Return the failed outcome of a run that killed its last worker, or None to try it again."""
-    deaths[spec.key] += 1
-    reason = child.stop()
-    if deaths[spec.key] < ATTEMPTS:
-        return None
-    return Outcome(
-        spec=spec, message=f"its worker process died {ATTEMPTS} times, the last time of {reason}", passing=True
-    )

@@ -55,13 +55,15 @@ class Outcome:
     """A spec with its result, or with ``result`` None and the message of what failed.
 
     ``passing`` marks a failure that lies with the machine (no memory, a killed worker), not with the run:
-    it is reported now and tried again when it is asked for later.
+    it is reported now and tried again when it is asked for later. ``host`` is the machine that trained it, where
+    that was not the driver's.
     """
 
     spec: RunSpec
     result: RunResult | None = None
     message: str = ""
     passing: bool = False
+    host: str | None = field(default=None, compare=False)
 
     @property
     def failed(self) -> bool:

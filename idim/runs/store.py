@@ -46,7 +46,10 @@ ON CONFLICT (key) DO UPDATE SET status = 'running', result = NULL, message = NUL
 host = excluded.host, versions = excluded.versions
 WHERE NOT {SETTLED}
 """
-FINISH = "UPDATE runs SET status = ?, result = ?, message = ?, seconds = ? WHERE key = ? AND status = 'running'"
+FINISH = """
+UPDATE runs SET status = ?, result = ?, message = ?, seconds = ?, host = coalesce(?, host)
+WHERE key = ? AND status = 'running'
+"""
 ADOPT = f"""
 INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET status = excluded.status, result = excluded.result, message = excluded.message,
@@ -187,10 +190,10 @@ def _start_row(spec: RunSpec) -> tuple[object, ...]:
 
 
 def _finish_row(outcome: Outcome) -> tuple[object, ...]:
-    key, result = outcome.spec.key, outcome.result
+    place, result = (outcome.host, outcome.spec.key), outcome.result
     if result is None:
-        return "failed", PASSING if outcome.passing else None, outcome.message, None, key
-    return "done", canonical(result.to_json()), None, result.seconds, key
+        return "failed", PASSING if outcome.passing else None, outcome.message, None, *place
+    return "done", canonical(result.to_json()), None, result.seconds, *place
 
 
 def _outcome(spec: RunSpec, row: Mapping[str, Any]) -> Outcome:

@@ -1,9 +1,6 @@
 """A worker process: ``python -m idim.runs.worker`` trains specs from stdin and answers on stdout.
 
-One JSON object a line each way. The driver sends ``{"spec": ..., "data": ...}``, with "keep" where tensors are to be
-written; the answer is
-``{"result": ...}``, ``{"failed": message, "passing": ...}`` or, when the request itself cannot be served,
-``{"refused": message}``.
+One JSON object a line each way; :mod:`idim.runs.messages` says which.
 
 A worker must not outlive its driver: a thread reads stdin all the time, and the end of stdin, which the
 operating system gives however the driver ended, ends the process in the middle of a training.

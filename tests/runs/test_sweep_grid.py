@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from idim import tasks
+from idim import methods, tasks
 from idim.dimension import rates
 from idim.errors import RequestError
-from idim.runs import RunSpec
+from idim.runs import Resources, RunSpec
 from idim.runs.sweeps.document import shown
 from idim.runs.sweeps.grid import FIELDS, RECIPE, read_grid
 from idim.tasks import Recipe
@@ -40,7 +40,7 @@ def refused(path: Path, *overrides: str) -> str:
 
 def test_a_grid_is_the_product_of_its_values(write: Write) -> None:
     path = write("{task: toy, projection: [uniform, dense], d: [5, 10], lr: 0.02, seed: {range: 3}}")
-    specs = read_grid(path, (), None)
+    specs = read_grid(path, (), None).specs
     assert [(s.projection, s.seed, s.d) for s in specs] == [
         (kind, seed, d) for kind in ("uniform", "dense") for seed in range(3) for d in (5, 10)
     ]
@@ -52,17 +52,17 @@ def test_a_grid_is_the_product_of_its_values(write: Write) -> None:
 
 
 def test_what_is_not_said_is_the_tasks_own(write: Write) -> None:
-    (spec,) = read_grid(write("{task: digits, lr: 1e-2}"), (), None)
+    (spec,) = read_grid(write("{task: digits, lr: 1e-2}"), (), None).specs
     digits = tasks.load("digits")
     assert (spec.method, spec.model, spec.recipe, spec.seed) == ("full", digits.default_model, digits.recipe, 0)
     assert (spec.lr, spec.head, spec.head_lr) == (0.01, "inside", None)
-    (spec,) = read_grid(write("{task: digits, lr: 1, d: 7, recipe: {steps: 3, l2: 1e-5}}"), (), None)
+    (spec,) = read_grid(write("{task: digits, lr: 1, d: 7, recipe: {steps: 3, l2: 1e-5}}"), (), None).specs
     assert spec.recipe == dataclasses.replace(digits.recipe, steps=3, l2=1e-5)
     assert spec.projection == "hadamard"
 
 
 def test_full_training_beside_dims(write: Write) -> None:
-    specs = read_grid(write("{task: toy, d: [null, 5], projection: [uniform, dense], lr: 0.1}"), (), None)
+    specs = read_grid(write("{task: toy, d: [null, 5], projection: [uniform, dense], lr: 0.1}"), (), None).specs
     assert [(s.method, s.projection, s.d) for s in specs] == [
         ("full", None, None),
         ("subspace", "uniform", 5),
@@ -71,7 +71,7 @@ def test_full_training_beside_dims(write: Write) -> None:
 
 
 def test_rates_are_those_of_a_measure(write: Write) -> None:
-    specs = read_grid(write("{task: toy, d: {range: [3, 60]}, lr: 2.4/sqrt(d)}"), (), None)
+    specs = read_grid(write("{task: toy, d: {range: [3, 60]}, lr: 2.4/sqrt(d)}"), (), None).specs
     assert [s.lr for s in specs] == [rates.given(2.4, 0.5).lr(s.d or 0) for s in specs]
 
 
@@ -96,7 +96,8 @@ grids:
         dims="{d: [5, 6], lr: 0.3, seed: 3}",
     )
     found = [
-        (s.task, s.d, s.lr, s.recipe.steps, s.recipe.l2, s.recipe.schedule, s.seed) for s in read_grid(path, (), None)
+        (s.task, s.d, s.lr, s.recipe.steps, s.recipe.l2, s.recipe.schedule, s.seed)
+        for s in read_grid(path, (), None).specs
     ]
     assert found == [
         ("digits", None, 0.5, 7, 0.25, "constant", 4),
@@ -109,7 +110,7 @@ grids:
 
 def test_overrides_win_everywhere(write: Write) -> None:
     path = write("{lr: 1, grids: [{task: toy, recipe: {steps: 3}}, {task: digits, recipe: {steps: 4}}]}")
-    specs = read_grid(path, ["task=toy", "recipe.steps=5", "d={log: [4, 16, 3]}"], None)
+    specs = read_grid(path, ["task=toy", "recipe.steps=5", "d={log: [4, 16, 3]}"], None).specs
     assert [(s.task, s.recipe.steps, s.d) for s in specs] == [("toy", 5, 4), ("toy", 5, 8), ("toy", 5, 16)]
     assert "unknown key 'recipe.step'; did you mean 'recipe.steps'?" in refused(path, "recipe.step=5")
     assert "--set takes KEY=VALUE" in refused(path, "task")
@@ -119,17 +120,47 @@ def test_overrides_win_everywhere(write: Write) -> None:
 
 def test_a_run_that_occurs_twice_is_one(write: Write) -> None:
     path = write("{task: toy, lr: 1, grids: [{d: [5, 6]}, {d: [6, 7]}, {d: 5, lr: [1.0, 1]}]}")
-    assert [s.d for s in read_grid(path, (), None)] == [5, 6, 7]
+    assert [s.d for s in read_grid(path, (), None).specs] == [5, 6, 7]
 
 
 def test_merged_mappings_of_yaml(write: Write) -> None:
     path = write("lr: 1\ntask: toy\ngrids:\n  - &one {d: 5, seed: 1}\n  - {<<: *one, d: 6}\n")
-    assert [(s.d, s.seed) for s in read_grid(path, (), None)] == [(5, 1), (6, 1)]
+    assert [(s.d, s.seed) for s in read_grid(path, (), None).specs] == [(5, 1), (6, 1)]
+
+
+def test_resources_are_no_part_of_a_run_and_belong_to_a_grid(write: Write) -> None:
+    grids = "[{d: 5, resources: {gpus: 0.25}}, {d: 6}, {d: 7, resources: {cpus: 4}}]"
+    plain = read_grid(write("{task: toy, lr: 1, d: [5, 6, 7]}"), (), None)
+    grid = read_grid(write(f"{{task: toy, lr: 1, resources: {{cpus: 2}}, grids: {grids}}}"), (), None)
+    assert (grid.specs, plain.resources) == (plain.specs, {})
+    assert [grid.resources[spec.key] for spec in grid.specs] == [
+        Resources(cpus=2, gpus=0.25),
+        Resources(cpus=2),
+        Resources(cpus=4),
+    ]
+    forced = read_grid(write(f"{{task: toy, lr: 1, grids: {grids}}}"), ["resources.cpus=0.5"], None)
+    assert {shares.cpus for shares in forced.resources.values()} == {0.5}
+
+
+def test_ways_of_tuning_are_values_of_method(write: Write) -> None:
+    path = write("{task: digits, model: 'mlp:9', lr: 1e-3, method: [full, bitfit, 'lora:rank=4,alpha=8', lora]}")
+    assert [s.method for s in read_grid(path, (), None).specs] == [
+        "full",
+        "bitfit",
+        methods.canonical("lora:rank=4,alpha=8"),
+        "lora",
+    ]
+    assert "unknown method 'lroa'; did you mean 'lora'?" in refused(write("{task: toy, lr: 1, method: lroa}"))
+    assert "digits" not in refused(write("{task: toy, lr: 1, method: prompt}"))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("task: toy\nlr: 1\nresources: {cpu: 1}", "line 3: unknown key of resources 'cpu'; did you mean 'cpus'?"),
+        ("task: toy\nlr: 1\nresources:\n  cpus: 0", "line 4: cpus of a run must be finite and above 0; received 0"),
+        ("task: toy\nlr: 1\nresources:\n  gpus: 1.5", "line 4: gpus of a run must be whole above 1"),
+        ("task: toy\nlr: 1\nresources:\n  cpus: [1, 2]", "line 4: resources.cpus takes one value in a grid"),
         ("task: toy\nlr: 1\nprojcetion: dense", "a.yaml, line 3: unknown key 'projcetion'; did you mean 'projection'?"),
         ("task: toy\nlr: 1\nrecipe:\n  stesp: 4", "line 4: unknown key of recipe 'stesp'; did you mean 'steps'?"),
         ("task: toy\ngrids:\n  - lr: 1\n  - {lr: 2,\n     sed: 1}", "line 5: unknown key 'sed'; did you mean 'seed'?"),
@@ -199,7 +230,7 @@ def test_includes_cannot_multiply_without_end(write: Write) -> None:
 
 
 def test_a_large_grid_of_small_runs_is_read(write: Write) -> None:
-    specs = read_grid(write("{task: toy, lr: 1, seed: {range: 50}, d: {range: [1, 41]}}"), (), None)
+    specs = read_grid(write("{task: toy, lr: 1, seed: {range: 50}, d: {range: [1, 41]}}"), (), None).specs
     assert len({s.key for s in specs}) == 2000
     assert len({id(s.recipe) for s in specs}) == 1
 

@@ -1,10 +1,10 @@
 """The YAML of a sweep as flat sections, every value with the place it was read from.
 
 A section is what spans one grid: its keys are the fields of a run, ``recipe.steps`` and its like for those
-of the recipe. A mapping of the file says more in three ways:
+of a mapping inside. A mapping of the file says more in three ways:
 
 - ``include``: other files, relative to this one; their keys hold where this mapping has none of its own;
-- ``recipe``: a mapping, merged field by field;
+- ``recipe`` and ``resources``: mappings, merged field by field;
 - ``grids``: a list of mappings, each a grid of its own that inherits the keys beside ``grids``.
 """
 
@@ -21,7 +21,8 @@ import yaml
 from idim.errors import RequestError, unknown
 
 MOST_SECTIONS = 10_000
-STRUCTURE = ("include", "recipe", "grids")
+INNER = ("recipe", "resources")
+STRUCTURE = ("include", *INNER, "grids")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def sections(path: Path, overrides: Sequence[str], fields: Iterable[str]) -> lis
     Args:
         path: the file.
         overrides: such as ``"task=mnist"`` or ``"recipe.steps=100"``.
-        fields: the keys that a section may have, those of the recipe as ``recipe.NAME``.
+        fields: the keys that a section may have, those of a mapping inside as ``recipe.NAME``.
 
     Raises:
         RequestError: for a file that cannot be read, an unknown key, or an override that is none.
@@ -141,12 +142,12 @@ def _included(mapping: Lined, open_files: tuple[Path, ...]) -> list[Path]:
 
 
 def _own(mapping: Lined, known: frozenset[str]) -> dict[str, Entry]:
-    """Return the mapping's own fields, those of its recipe by their dotted names."""
+    """Return the mapping's own fields, those of mappings inside by their dotted names."""
     own: dict[str, Entry] = {}
     plain = sorted(name for name in known if "." not in name)
     for name, value in mapping.items():
-        if name == "recipe":
-            own |= _recipe(value, mapping.places[name], known)
+        if name in INNER:
+            own |= _inner(name, value, mapping.places[name], known)
         elif name in known and "." not in name:
             own[name] = Entry(value, mapping.places[name])
         elif name not in STRUCTURE:
@@ -154,13 +155,13 @@ def _own(mapping: Lined, known: frozenset[str]) -> dict[str, Entry]:
     return own
 
 
-def _recipe(value: object, place: str, known: frozenset[str]) -> dict[str, Entry]:
-    inner = _mapping(value, place, "recipe")
-    fields = [name.removeprefix("recipe.") for name in known if name.startswith("recipe.")]
-    for name in inner:
-        if name not in fields:
-            raise _at(inner.places[name], unknown("key of recipe", name, fields))
-    return {f"recipe.{name}": Entry(content, inner.places[name]) for name, content in inner.items()}
+def _inner(name: str, value: object, place: str, known: frozenset[str]) -> dict[str, Entry]:
+    inner = _mapping(value, place, name)
+    fields = [field.removeprefix(f"{name}.") for field in known if field.startswith(f"{name}.")]
+    for field in inner:
+        if field not in fields:
+            raise _at(inner.places[field], unknown(f"key of {name}", field, fields))
+    return {f"{name}.{field}": Entry(content, inner.places[field]) for field, content in inner.items()}
 
 
 def _override(text: str, known: frozenset[str]) -> dict[str, Entry]:

@@ -14,14 +14,16 @@ import itertools
 import math
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from idim.errors import RequestError
 from idim.runs.heads import HEAD_LR, usual_head
+from idim.runs.resources import Resources
 from idim.runs.spec import RunSpec
 from idim.runs.sweeps.check import Shop
-from idim.runs.sweeps.document import Section, sections
+from idim.runs.sweeps.document import Section, sections, shown
 from idim.runs.sweeps.values import MOST, Rate, Read, number, optional, rate, text, truth, values, whole
 from idim.tasks import Recipe
 
@@ -44,11 +46,25 @@ OWN: dict[str, Read] = {
     "anatomy": truth,
 }
 FIELDS = {"task": OWN["task"], "model": OWN["model"], **RECIPE, **OWN}
-"""What a section may have, from what turns slowest in the product to what turns fastest."""
+"""What a run may have, from what turns slowest in the product to what turns fastest."""
+RESOURCES = tuple(f"resources.{field.name}" for field in dataclasses.fields(Resources))
 
 
-def read_grid(path: Path, overrides: Sequence[str], data: Path | None) -> list[RunSpec]:
-    """Return the runs of a sweep, each once, in the order they should be trained; every one can work.
+@dataclass(frozen=True)
+class Grid:
+    """The runs of a sweep.
+
+    Attributes:
+        specs: each run once, in the order they should be trained.
+        resources: what runs reserve on a cluster, by key, where the file says so.
+    """
+
+    specs: Sequence[RunSpec]
+    resources: Mapping[str, Resources]
+
+
+def read_grid(path: Path, overrides: Sequence[str], data: Path | None) -> Grid:
+    """Return the runs of a sweep; every one can work.
 
     Args:
         path: the YAML file.
@@ -59,12 +75,36 @@ def read_grid(path: Path, overrides: Sequence[str], data: Path | None) -> list[R
         RequestError: for a file that says something unknown, no run or more than a million, missing data, or
             a run that cannot work: an unknown name, a d beyond D.
     """
-    grids = [_values(section, path) for section in sections(path, overrides, FIELDS)]
-    count = sum(math.prod(map(len, grid.values())) for grid in grids)
+    found = sections(path, overrides, [*FIELDS, *RESOURCES])
+    grids = [(_values(section, path), _resources(section)) for section in found]
+    count = sum(math.prod(map(len, grid.values())) for grid, _ in grids)
     if count > MOST:
         raise RequestError(f"{path}: a sweep takes at most {MOST:,} runs; received a grid of {count:,}")
     shop = Shop(data)
-    return list({spec.key: spec for grid in grids for spec in _specs(grid, shop, path)}.values())
+    specs: dict[str, RunSpec] = {}
+    reserved: dict[str, Resources] = {}
+    for grid, resources in grids:
+        runs = {spec.key: spec for spec in _specs(grid, shop, path)}
+        specs |= runs
+        reserved |= {} if resources is None else dict.fromkeys(runs, resources)
+    return Grid(list(specs.values()), reserved)
+
+
+def _resources(section: Section) -> Resources | None:
+    """Return what the runs of a section reserve, where it says so."""
+    given = {name: section[name] for name in RESOURCES if name in section}
+    if not given:
+        return None
+    shares = {}
+    for name, entry in given.items():
+        several = values(entry, number)
+        if len(several) > 1:
+            raise RequestError(f"{entry.where}: {name} takes one value in a grid; received {shown(entry.value)}")
+        shares[name.removeprefix("resources.")] = several[0]
+    try:
+        return Resources(**shares)
+    except RequestError as error:
+        raise RequestError(f"{next(iter(given.values())).where}: {error}") from error
 
 
 def _values(section: Section, path: Path) -> dict[str, tuple[Any, ...]]:

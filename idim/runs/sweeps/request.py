@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from idim.errors import RequestError
-from idim.runs.cores import usable_cores
+from idim.runs import engines
+from idim.runs.engines import EngineName
 
 SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
@@ -32,10 +33,12 @@ class SweepRequest:
     """Count and check the runs, time a few steps, estimate time and disk; train nothing."""
     shard: str | None = None
     """i/N: only the i-th of N parts, i from 1 to N, for arrays of jobs with a store each. A run stays in its part."""
-    engine: Literal["processes", "serial"] = "processes"
-    """Where runs train: worker processes of one thread each, or this process. The numbers are the same."""
+    engine: EngineName = "processes"
+    """Where runs train: worker processes of one thread each, this process, or Ray. The numbers are the same."""
+    address: str | None = None
+    """With engine ray: the cluster to join, HOST:PORT or auto. Default: one of this machine alone."""
     workers: int | None = None
-    """Worker processes. Default: one for each core."""
+    """Runs at once on this machine. Default: one for each core."""
     store: Path = Path("idim-out/store")
     """Folder of finished runs, reused by key."""
     reuse: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="STORE")] = ()
@@ -46,12 +49,7 @@ class SweepRequest:
     """No progress bar and no summary."""
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise RequestError(f"workers must be at least 1; received {self.workers}")
-        if self.engine == "serial" and self.workers is not None:
-            raise RequestError(
-                f"workers belong to the engine 'processes'; received workers {self.workers} with engine 'serial'"
-            )
+        engines.check(self)
         self.part  # noqa: B018  checks it
 
     @property
@@ -65,10 +63,8 @@ class SweepRequest:
 
     @property
     def worker_count(self) -> int:
-        """The number of runs at once: as asked, else one for each usable core."""
-        if self.engine == "serial":
-            return 1
-        return usable_cores() if self.workers is None else self.workers
+        """The number of runs at once: as asked, else one for each usable core; 1 where a cluster will say."""
+        return engines.worker_count(self)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from idim.runs.engine import Engine
-from idim.runs.processes import Processes
+from idim.runs import engines
 from idim.runs.result import Outcome
-from idim.runs.serial import Serial
-from idim.runs.spec import RunSpec
 from idim.runs.store import DATABASE, Store
-from idim.runs.sweeps.grid import read_grid
+from idim.runs.sweeps.grid import Grid, read_grid
 from idim.runs.sweeps.probe import Estimate, estimate
 from idim.runs.sweeps.request import SweepRequest
 
@@ -70,19 +67,17 @@ def run_sweep(request: SweepRequest) -> SweepReport:
     Raises:
         RequestError: when the sweep cannot be served, before anything trains; when the store can no longer be written.
     """
-    specs = wanted(request)
-    with Store(request.store) as store, _engine(request, store) as engine:
+    grid = wanted(request)
+    with Store(request.store) as store, engines.create(request, store, grid.resources) as engine:
         for other in request.reuse:
             store.adopt(other)
         finished = store.finished_keys()
-        missing = [spec for spec in specs if spec.key not in finished]
+        missing = [spec for spec in grid.specs if spec.key not in finished]
         store.plan(len(missing))
         with _shown(len(missing), quiet=request.quiet) as progress:
             outcomes = engine.map(missing, progress)
-    before = len(specs) - len(missing)
-    return SweepReport(
-        spec=request.spec, store=request.store, runs=len(specs), before=before, trained=tuple(outcomes.values())
-    )
+    runs, trained = len(grid.specs), tuple(outcomes.values())
+    return SweepReport(spec=request.spec, store=request.store, runs=runs, before=runs - len(missing), trained=trained)
 
 
 def dry_run(request: SweepRequest) -> DryRun:
@@ -91,22 +86,22 @@ def dry_run(request: SweepRequest) -> DryRun:
     Raises:
         RequestError: when the sweep cannot be served.
     """
-    specs = wanted(request)
+    specs = wanted(request).specs
     finished = _finished(request)
     missing = [spec for spec in specs if spec.key not in finished]
     cost = estimate(missing, request.worker_count, request.data) if missing else None
     return DryRun(spec=request.spec, runs=len(specs), before=len(specs) - len(missing), estimate=cost)
 
 
-def wanted(request: SweepRequest) -> list[RunSpec]:
+def wanted(request: SweepRequest) -> Grid:
     """Return the runs of a request: the grid's, or those of its shard.
 
     Raises:
         RequestError: as :func:`idim.runs.sweeps.grid.read_grid`.
     """
     index, parts = request.part
-    specs = read_grid(request.spec, request.overrides, request.data)
-    return [spec for spec in specs if int(spec.key[:16], 16) % parts == index]
+    grid = read_grid(request.spec, request.overrides, request.data)
+    return Grid([spec for spec in grid.specs if int(spec.key[:16], 16) % parts == index], grid.resources)
 
 
 def _finished(request: SweepRequest) -> set[str]:
@@ -117,12 +112,6 @@ def _finished(request: SweepRequest) -> set[str]:
         with Store.read(place) as store:
             keys |= store.finished_keys()
     return keys
-
-
-def _engine(request: SweepRequest, store: Store) -> Engine:
-    if request.engine == "serial":
-        return Serial(store, data=request.data)
-    return Processes(store, data=request.data, workers=request.worker_count)
 
 
 @contextmanager
