@@ -11,6 +11,7 @@ from paper_figs.marks import interval, published, star
 
 PAPER = {"FC": 750, "FC, pixels shuffled": 750, "LeNet": 290, "LeNet, pixels shuffled": 1400}
 ROWS = {250: plots.GREEN, 500: plots.ORANGE, 1000: plots.BLUE}
+EDGE = 4000  # of the figure: the largest d that was tried
 MARKS = dict(zip(ROWS, "^so", strict=True))
 
 
@@ -35,11 +36,11 @@ def draw() -> None:
 
 def _intervals(ax: Axes, pixels: dict[str, DimensionResult]) -> None:
     for row, (name, result) in enumerate(pixels.items()):
-        interval(ax, row, result, plots.BLUE if "shuffled" in name else plots.GREY, edge=2000)
+        interval(ax, row, result, plots.BLUE if "shuffled" in name else plots.GREY, edge=EDGE)
         published(ax, PAPER[name], row + 0.28)
     ax.set_yticks(range(len(pixels)), list(pixels))
     ax.set_ylim(len(pixels) - 0.5, -0.6)
-    ax.set_xlim(0, 2000)
+    ax.set_xlim(0, 1.05 * EDGE)
     ax.set_xlabel("d_int at accuracy 0.90")
     ax.set_title("Shuffled pixels")
     ax.legend(handles=[star("Li et al. 2018")], loc="upper right")
@@ -56,4 +57,5 @@ def _by_heart(ax: Axes, labels: dict[int, DimensionResult]) -> None:
     ax.set_ylabel("rows known by heart")
     ax.set_title("Shuffled labels")
     plots.plain_log_ticks(ax)
+    ax.set_xlim(right=9000)  # room for the legend
     ax.legend(loc="lower right")
