@@ -50,12 +50,12 @@ def _by_heart(ax: Axes, labels: dict[int, DimensionResult]) -> None:
     ax.set_xscale("log")
     for rows, result in labels.items():
         points = [(p.d, p.mean) for p in result.curve]
-        told = "not reached" if result.d_int is None else f"d_int = {result.d_int:,}"
+        told = "not reached" if result.d_int is None else f"{result.d_int:,}"
         ax.plot(*zip(*points, strict=True), f"{MARKS[rows]}-", color=ROWS[rows], label=f"{rows:,} rows: {told}")
     ax.axhline(0.9, color=plots.RED, ls="--", lw=1)
     ax.set_xlabel("subspace coordinates d")
     ax.set_ylabel("rows known by heart")
     ax.set_title("Shuffled labels")
     plots.plain_log_ticks(ax)
-    ax.set_xlim(right=9000)  # room for the legend
-    ax.legend(loc="lower right")
+    ax.set_xlim(right=10_000)  # room for the legend
+    ax.legend(loc="lower right", title="d_int")
