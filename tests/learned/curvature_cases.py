@@ -46,7 +46,7 @@ def mlp(activation: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
 
 def conv() -> nn.Module:
-    layers = [nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.SiLU(), nn.Flatten(), nn.Linear(8, 3)]
+    layers = [nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)]
     return nn.Sequential(nn.Unflatten(1, (1, 4, 4)), *layers)
 
 
@@ -89,7 +89,7 @@ CASES = [
     Case(name="mlp, cross-entropy", make=mlp(nn.Tanh), loss=F.cross_entropy, targets=classes()),
     Case(name="mlp, squares", make=mlp(nn.ReLU), loss=F.mse_loss, targets=normal(ROWS, 3, seed=2)),
     Case(name="mlp, quartic", make=mlp(nn.Softplus), loss=quartic, targets=normal(ROWS, 3, seed=2)),
-    Case(name="mlp, logistic", make=mlp(nn.GELU), loss=logistic, targets=(normal(ROWS, 3, seed=2) > 0).double()),
+    Case(name="mlp, logistic", make=mlp(nn.SiLU), loss=logistic, targets=(normal(ROWS, 3, seed=2) > 0).double()),
     Case(name="conv, cross-entropy", make=conv, loss=F.cross_entropy, targets=classes(), inputs=16),
     Case(name="conv, squares", make=conv, loss=F.mse_loss, targets=normal(ROWS, 3, seed=3), inputs=16),
     Case(name="tied, squares", make=Tied, loss=F.mse_loss, targets=normal(ROWS, 4, seed=4)),
