@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from idim import plots
 from idim.dimension.result import DimensionResult
 from paper_figs.common import answer, save, stored
@@ -25,7 +27,7 @@ def draw() -> None:
     with plots.paper(2.7) as fig:
         ax = fig.subplots()
         ax.set_xscale("log")
-        for colour, (name, result) in zip(COLOURS, results.items(), strict=True):
+        for colour, (name, result) in zip(itertools.cycle(COLOURS), results.items(), strict=False):
             points = [(p.d, p.mean) for p in result.curve if p.mean > 0.75]
             ax.plot(*zip(*points, strict=True), "o", ms=3.5, mfc="white", mec=colour)
             ax.plot(*zip(*[p for p in result.fit if p[1] > 0.75], strict=True), color=colour, label=name)

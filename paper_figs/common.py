@@ -47,27 +47,46 @@ def at(desk: Desk) -> Iterator[None]:
         DESK.reset(token)
 
 
+class Results(dict[str, DimensionResult]):
+    """The results of one experiment by label; one that is not there is a figure's missing run."""
+
+    experiment: str
+
+    def __missing__(self, label: str) -> DimensionResult:
+        raise missing(DESK.get().experiments / "results" / self.experiment / label, f"run {self.experiment}")
+
+
+def missing(path: Path, maker: str) -> MissingRuns:
+    """Return the error for results that are not there; ``maker`` is the module that makes them, with its arguments."""
+    return MissingRuns(f"a figure needs {path}, which is missing: python -m experiments.{maker} makes it")
+
+
 def results(*parts: str, maker: str) -> Path:
     """Return a file or folder of the stored results.
 
     Raises:
-        MissingRuns: when it is not there; ``maker`` is the module that makes it, with its arguments.
+        MissingRuns: when it is not there.
     """
     path = DESK.get().experiments.joinpath("results", *parts)
     if not path.exists():
-        raise MissingRuns(f"a figure needs {path}, which is missing: python -m experiments.{maker} makes it")
+        raise missing(path, maker)
     return path
 
 
-def stored(experiment: str) -> dict[str, DimensionResult]:
+def stored(experiment: str) -> Results:
     """Return the results of an experiment by label.
 
     Raises:
-        MissingRuns: when there is none.
+        MissingRuns: when there is none; on looking up a label that is not there.
         RequestError: when one cannot be read.
     """
     folder = results(experiment, maker=f"run {experiment}")
-    return {report.parent.name: DimensionResult.load(report.parent) for report in sorted(folder.glob("*/report.json"))}
+    reports = sorted(folder.glob("*/report.json"))
+    found = Results((report.parent.name, DimensionResult.load(report.parent)) for report in reports)
+    found.experiment = experiment
+    if not found:
+        raise missing(folder / "LABEL" / "report.json", f"run {experiment}")
+    return found
 
 
 def report(label: str) -> MethodsReport:
@@ -85,8 +104,13 @@ def spectra(name: str, maker: str) -> Any:
 
     Raises:
         MissingRuns: when it is not there.
+        RequestError: when it is not JSON.
     """
-    return json.loads(results("spectra", f"{name}.json", maker=maker).read_text())
+    path = results("spectra", f"{name}.json", maker=maker)
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise RequestError(f"{path} must be JSON; received: {error}") from error
 
 
 def save(fig: Figure, name: str, numbers: Any) -> None:

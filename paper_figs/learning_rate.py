@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 
@@ -51,7 +52,7 @@ def draw() -> None:
     with plots.paper(3.0) as fig:
         ax = fig.subplots()
         ax.set_xscale("log")
-        for colour, (d, by_rate) in zip(COLOURS, found.items(), strict=True):
+        for colour, (d, by_rate) in zip(itertools.cycle(COLOURS), found.items(), strict=False):
             ax.plot(*zip(*by_rate.items(), strict=True), "o-", ms=3, color=colour, label=f"d = {d:,}")
             own = float(c) / math.sqrt(d)
             ax.plot(own, by_rate[own], "o", ms=8, mfc="none", mec=plots.RED, mew=1.1)

@@ -54,7 +54,8 @@ def draw() -> None:
         handles = [*axes[0].get_legend_handles_labels()[0], star(SOURCE)]
         fig.legend(handles=handles, loc="outside lower center", ncols=1 + bool(images))
         if images:
-            line(axes[1], images, "o", plots.BLUE, "90 % of full tuning")
+            line(axes[1], images, "s", plots.GREY, "90 % of full tuning")
+            plots.plain_log_ticks(axes[1])
             axes[1].set_title("ResNet-20 to 56 on a small MNIST")
         axes[0].set_ylabel("d_int")
         numbers = {kind: {r.model: answer(r) for r in results} for kind, results in texts.items()}
