@@ -11,6 +11,7 @@ once, under the first of its names, and a pattern that matches any of its names 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,6 +164,16 @@ def names_of(model: nn.Module) -> list[tuple[str, ...]]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(parameter, []).append(name)
     return [tuple(group) for group in names.values()]
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the BLAKE2b hash (32 hex digits) of named tensors: names, dtypes, shapes and bytes."""
+    total = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def layer_of(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from idim.errors import unknown as _unknown
 from idim.projections.base import Projection, Rows
-from idim.projections.base import from_spec as _from_spec
+from idim.projections.basis import Basis
 from idim.projections.dense import Dense
 from idim.projections.fastfood import Fastfood
 from idim.projections.hadamard import Hadamard
@@ -12,10 +12,11 @@ from idim.projections.kronecker import Kronecker
 from idim.projections.layerwise import Layerwise
 from idim.projections.selector import Selector
 from idim.projections.sparse import Sparse
+from idim.projections.specs import from_spec as _from_spec
 from idim.projections.uniform import Uniform
 
 KINDS: dict[str, type[Projection]] = {
-    cls.kind: cls for cls in (Hadamard, Fastfood, Dense, Sparse, Uniform, Kronecker, Selector, Layerwise)
+    cls.kind: cls for cls in (Hadamard, Fastfood, Dense, Sparse, Uniform, Kronecker, Selector, Layerwise, Basis)
 }
 
 
@@ -26,6 +27,26 @@ def least_d(name: str, *, layers: tuple[int, ...] = ()) -> int:
         RequestError: for an unknown kind.
     """
     return _kind(name.partition(":")[0]).least_d(layers)
+
+
+def most_d(name: str, *, D: int, layers: tuple[int, ...] = ()) -> int:
+    """Return the largest d that the projection ``name`` can have over D parameters in these layers.
+
+    Raises:
+        RequestError: for an unknown kind, or a file that it cannot read.
+    """
+    kind, _, option = name.partition(":")
+    return _kind(kind).most_d(option, D=D, layers=layers)
+
+
+def resolve(name: str) -> str:
+    """Return the name under which runs with a projection are kept: itself, or with the hash of its file.
+
+    Raises:
+        RequestError: for an unknown kind, or when the file is missing or has another hash than the name says.
+    """
+    kind, colon, option = name.partition(":")
+    return kind + colon + _kind(kind).pin(option)
 
 
 def create(name: str, *, D: int, d: int, seed: int, layers: tuple[int, ...] = ()) -> Projection:
@@ -66,6 +87,7 @@ def load(spec: Mapping[str, object]) -> Projection:
 
 __all__ = [
     "KINDS",
+    "Basis",
     "Dense",
     "Fastfood",
     "Hadamard",
@@ -79,4 +101,6 @@ __all__ = [
     "create",
     "least_d",
     "load",
+    "most_d",
+    "resolve",
 ]

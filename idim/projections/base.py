@@ -126,6 +126,24 @@ class Projection(ABC):
         """Return the smallest d that this kind can have over layers of so many rows."""
         return 1
 
+    @classmethod
+    def most_d(cls, option: str, *, D: int, layers: tuple[int, ...]) -> int:
+        """Return the largest d that this kind, with the option of a user's "kind:option", can have over D rows."""
+        return D
+
+    @classmethod
+    def pin(cls, option: str) -> str:
+        """Return the option with the hash of what it names, where it names a file."""
+        return option
+
+    def fitted(self, tensors: Mapping[str, Tensor]) -> Projection:
+        """Return this map for the rows of these tensors, end to end: a kind known by its seed is the same for all.
+
+        Raises:
+            RequestError: for a learned kind that was not learned over such tensors.
+        """
+        return self
+
     # -- the map ------------------------------------------------------------------------------
 
     def matvec(self, z: Tensor, *, out: Tensor | None = None, base: Tensor | None = None) -> Tensor:
@@ -247,35 +265,9 @@ class Rows:
         return self.projection._rmatvec(g, self.start, self.stop)
 
 
-def from_spec(spec: Mapping[str, object], kinds: Mapping[str, type[Projection]]) -> Projection:
-    """Build a projection from its ``spec``, refusing a version that this code would not reproduce.
-
-    Raises:
-        RequestError: for an unknown kind, another version of it, or fields that are not its own.
-    """
-    from idim.errors import unknown
-
-    kind = str(spec.get("kind"))
-    if kind not in kinds:
-        raise unknown("projection", kind, kinds)
-    cls = kinds[kind]
-    if spec.get("version") != cls.version:
-        received = spec.get("version")
-        raise RequestError(f"this idim makes version {cls.version} of {kind!r}; received a spec of version {received}")
-    options = {k: _tupled(v) for k, v in spec.items() if k not in ("kind", "version")}
-    try:
-        return cls(**options)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise RequestError(f"a spec of {kind!r} must hold its fields; received {sorted(options)}: {error}") from error
-
-
 def _listed(value: object) -> object:
     """Return ``value`` with tuples, at any depth, as the lists that JSON reads back."""
     return [_listed(v) for v in value] if isinstance(value, tuple) else value
-
-
-def _tupled(value: object) -> object:
-    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
 
 
 def _check_range(start: int, stop: int, D: int) -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -77,6 +77,30 @@ class Layerwise(Projection):
     def least_d(cls, layers: tuple[int, ...]) -> int:
         """Return the smallest d over these layers: their scales and one coordinate."""
         return _scales(layers) + 1
+
+    @classmethod
+    def most_d(cls, option: str, *, D: int, layers: tuple[int, ...]) -> int:
+        """Return the scales of these layers and the most coordinates of the inner kind."""
+        from idim.projections import most_d
+
+        return min(D, _scales(layers) + (most_d(option, D=D, layers=layers) if option else D))
+
+    @classmethod
+    def pin(cls, option: str) -> str:
+        """Return the inner kind with its hash, where it has one."""
+        from idim.projections import resolve
+
+        return resolve(option) if option else option
+
+    def fitted(self, tensors: Mapping[str, Tensor]) -> Layerwise:
+        """Check that the inner kind has its rows in the order of these tensors.
+
+        Raises:
+            RequestError: when it has not.
+        """
+        if self.projection.fitted(tensors) != self.projection:
+            raise RequestError(f"under layer scales a basis needs the order of the model; received {self.inner!r}")
+        return self
 
     @property
     def scales(self) -> int:

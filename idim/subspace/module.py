@@ -84,7 +84,7 @@ class Subspace(nn.Module):
         selection = choose(model, include=include, exclude=exclude, train=train)
         self.patterns = {"include": _listed(include), "exclude": _listed(exclude), "train": _listed(train)}
         self.layout = Layout.of(selection.inside)
-        self.projection = _resolved(projection, self.layout, d, seed)
+        self.projection = _resolved(projection, self.layout, d, seed).fitted(selection.inside)
         device = _only_device(selection.inside)
         self.z = nn.Parameter(self.projection.initial(_coordinate_dtype(self.layout)).to(device))
         self.theta0 = nn.ParameterList(

@@ -6,7 +6,6 @@ reader therefore sees one whole state, the old or the new, whatever stops the wr
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,26 +13,16 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from idim.errors import RequestError
 from idim.files import replace_file, writable_folder, write_json
+from idim.parameters import digest as digest
 
 FORMAT = "idim.subspace"
 VERSION = 1  # raised when an older reader would misunderstand the file
 RECORD = "subspace.json"
 FIELDS = {"projection": dict, "include": list, "exclude": list, "train": list, "base": str, "tensors": str}
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return the BLAKE2b hash (32 hex digits) of named tensors: names, dtypes, shapes and bytes."""
-    total = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        total.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
 
 
 def write(folder: Path, record: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:

@@ -60,7 +60,7 @@ def test_maps_of_more_than_one_chunk_obey_the_laws(case):
 
 @every_case
 def test_many_coordinates_obey_the_laws(case):
-    P = case.make(4001, 3000, 5)
+    P = case.make(*case.many, 5)
     laws.adjoint(P)
     laws.agrees_with_reference(P, case)
     laws.rows_concatenate(P, [1, 1000, 1001])
@@ -69,7 +69,7 @@ def test_many_coordinates_obey_the_laws(case):
 @every_case
 @pytest.mark.parametrize("shape", [(45, 5), (64, 8)])
 def test_columns_are_orthonormal_in_the_mean(case, shape):
-    laws.isometry_in_the_mean(lambda seed: case.make(*shape, seed))
+    laws.isometry_in_the_mean(lambda seed: case.make(*shape, seed), case.seeds)
 
 
 @every_case
