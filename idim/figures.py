@@ -25,7 +25,7 @@ FOLDER = "paper_figs"
 class FiguresRequest:
     """Draw the paper figures from stored results, as pdf and png with the plotted numbers as JSON; nothing trains."""
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ()
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAME …]")] = ()
     """Figures to draw. Default: all whose runs are there."""
     store: Path | None = None
     """Folder of results, laid out as experiments/ of the repository is. Default: that one."""
