@@ -49,7 +49,7 @@ class Cluster:
         if address is not None:
             _reach(address, SECONDS_TO_REACH)
         with _variables(_local_variables() if address is None else {"RAY_USAGE_STATS_ENABLED": "0"}):
-            self._ray: Any = importlib.import_module("ray")
+            self._ray = _library()
             self._opened = not self._ray.is_initialized()
             if self._opened:
                 self._open(address, workers)
@@ -119,6 +119,18 @@ class Cluster:
             self._ray.shutdown()
 
 
+def _library() -> Any:
+    """Import Ray in the variables that hold now; one that was imported before read them then, and is told again."""
+    known = "ray" in sys.modules
+    ray: Any = importlib.import_module("ray")
+    if known and not ray.is_initialized():
+        core: Any = importlib.import_module("ray._raylet")
+        with contextlib.suppress(AttributeError):  # inner parts of Ray: where they are gone, Ray reads late by itself
+            core.Config.initialize("")
+            core.AuthenticationTokenLoader.instance().reset_cache()
+    return ray
+
+
 def _reach(address: str, seconds: float) -> None:
     """Prove that a cluster can be joined: Ray itself would wait for minutes and then end the process.
 
@@ -136,7 +148,9 @@ def _reach(address: str, seconds: float) -> None:
         left = max(1.0, until - time.monotonic())
         subprocess.run([sys.executable, "-c", JOIN, address], capture_output=True, text=True, timeout=left, check=True)
     except subprocess.TimeoutExpired as error:
-        raise RequestError(f"{_wanted(address)}; received no answer of Ray's within {seconds:g} s") from error
+        raise RequestError(
+            f"{_wanted(address)}; received no answer of Ray's within {seconds:g} s, as when its token is another"
+        ) from error
     except subprocess.CalledProcessError as error:
         raise RequestError(f"{_wanted(address)}; received: {_last_line(error.stderr)}") from error
 
