@@ -15,7 +15,10 @@ the store has and goes on to the same report.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+
+from torch import nn
 
 from idim import models, projections, tasks
 from idim.dimension.bar import Bar
@@ -77,11 +80,14 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
     """
     task = tasks.load(request.task, data=request.data)
     model = models.resolve(task.default_model if request.model is None else request.model)
+    folder = output_folder(request)
+    request = dataclasses.replace(request, projection=projections.resolve(request.projection))
     bar = Bar.parse(task.default_bar if request.bar is None else request.bar, metric=task.metric)
     head, head_lr = head_of(request, task, model)
-    layout = _layout(request, task, model, head)
+    layout = Layout.of(_inside(request, task, model, head, seed=0))
     d_range = _d_range(request, layout)
-    out = writable_folder(output_folder(request))
+    _check_fit(request, task, model, head, layout, d_range[0])
+    out = writable_folder(folder)
     with (
         Store(request.store or out.absolute().parent / "store") as store,
         engines.create(request, store) as engine,
@@ -105,31 +111,54 @@ def head_of(request: MeasureRequest, task: Task, model: str) -> tuple[Head, floa
     return head, None
 
 
-def _layout(request: MeasureRequest, task: Task, model: str, head: Head) -> Layout:
-    """Return the layout of what P moves.
+def _inside(request: MeasureRequest, task: Task, model: str, head: Head, *, seed: int) -> dict[str, nn.Parameter]:
+    """Return the parameters that P moves, by name.
 
     Raises:
         RequestError: when the network cannot be built, or has no head to treat apart.
     """
     weights = weights_folder(request.data)
     net = models.build(
-        model, input_shape=task.input_shape, outputs=task.outputs, seed=0, weights=weights, next_token=task.next_token
+        model,
+        input_shape=task.input_shape,
+        outputs=task.outputs,
+        seed=seed,
+        weights=weights,
+        next_token=task.next_token,
     )
     check_texts(model, task, task.recipe.length if request.length is None else request.length)
     if head == "inside":
-        return Layout.of(net)
+        return choose(net).inside
     if not models.has_head(net):
         raise RequestError(
             f"head {head!r} needs a network with a module named {models.HEAD!r}; received {model!r}: use --head inside"
         )
-    return Layout.of(choose(net, exclude=f"{models.HEAD}.*").inside)
+    return choose(net, exclude=f"{models.HEAD}.*").inside
 
 
 def _d_range(request: MeasureRequest, layout: Layout) -> tuple[int, int]:
     """Return the smallest d there can be and the largest d to try, proving that P exists over what is tried."""
     d_min = projections.least_d(request.projection, layers=layout.layers)
-    d_max = request.d_max or layout.D
+    d_max = request.d_max or projections.most_d(request.projection, D=layout.D, layers=layout.layers)
     ends = (request.dimensions[0], request.dimensions[-1]) if request.dimensions else (d_min, d_max)
     for d in ends:
         projections.create(request.projection, D=layout.D, d=d, seed=0, layers=layout.layers)
     return d_min, ends[1]
+
+
+def _check_fit(request: MeasureRequest, task: Task, model: str, head: Head, layout: Layout, d: int) -> None:
+    """Refuse a basis that does not fit the network of every seed, before anything trains.
+
+    Raises:
+        RequestError: naming the seed.
+    """
+    P = projections.create(request.projection, D=layout.D, d=d, seed=0, layers=layout.layers)
+    if not P.learned:
+        return
+    for seed in range(request.seeds):
+        try:
+            P.fitted(_inside(request, task, model, head, seed=seed))
+        except RequestError as error:
+            raise RequestError(
+                f"{error} (seed {seed}; --seeds {seed} leaves it out)" if seed else str(error)
+            ) from error

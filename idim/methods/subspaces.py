@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from idim import projections
 from idim.errors import RequestError
 from idim.methods.base import Attached, CannotAttach, Group, Method, Setting
 from idim.methods.options import at_least
@@ -72,6 +73,8 @@ class DID(Method):
 
     def __post_init__(self) -> None:
         at_least(self.name, 1, d=self.d)
+        if "basis:" in self.projection and projections.resolve(self.projection) != self.projection:
+            raise RequestError(f"method {self.name!r} names a basis by its hash; received {self.projection!r}")
 
     @property
     def kind(self) -> str:

@@ -64,6 +64,7 @@ class Projection(ABC):
     nested: ClassVar[bool] = False
     linear: ClassVar[bool] = True
     layered: ClassVar[bool] = False  # True: takes ``layers``, the number of rows of each layer
+    learned: ClassVar[bool] = False  # True: made for one model, as ``fitted`` checks
 
     def __post_init__(self) -> None:
         if self.D < 1:
@@ -137,7 +138,7 @@ class Projection(ABC):
         return option
 
     def fitted(self, tensors: Mapping[str, Tensor]) -> Projection:
-        """Return this map for the rows of these tensors, end to end: a kind known by its seed is the same for all.
+        """Return this map for the rows of these tensors, end to end; it is the same for all unless it is learned.
 
         Raises:
             RequestError: for a learned kind that was not learned over such tensors.

@@ -57,6 +57,7 @@ class Basis(Chunked):
 
     kind: ClassVar[str] = "basis"
     nested: ClassVar[bool] = True
+    learned: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from idim import models
+from idim import models, projections
 from idim.errors import RequestError
 from idim.runs.artifacts import Keep
 from idim.runs.result import Outcome
@@ -84,11 +84,13 @@ def attempt(spec: RunSpec, data: Path | None, keep: Keep | None = None) -> Outco
     """Train one spec; what goes wrong inside the training is its outcome.
 
     Raises:
-        RequestError: when its task cannot be loaded, or the file of its model is gone or has changed since:
+        RequestError: when its task cannot be loaded, or the file of its model or basis is gone or has changed:
             that is the caller's to mend, and no result.
     """
     task = load_task(spec, data)
     models.resolve(spec.model)
+    if spec.projection is not None:
+        projections.resolve(spec.projection)
     try:
         return Outcome(spec=spec, result=train(spec, task, weights=weights_folder(data), keep=keep))
     except Exception as error:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -25,6 +26,9 @@ initialisation, data order, scoring or splitting, or of the version of a project
 
 PLAIN = ("full", "subspace", "untuned")
 """What is trained without a method of :mod:`idim.methods` on the network."""
+
+BASIS = re.compile("basis:.*@([0-9a-f]{16})$", re.DOTALL)
+"""A learned projection: where its file is, and the hash of it."""
 
 Head = Literal["inside", "trained", "frozen"]
 
@@ -87,6 +91,11 @@ class RunSpec:
                 f"method 'subspace' takes a projection and d{neither}; "
                 f"received {self.method!r} with projection {self.projection!r}, d {self.d}"
             )
+        if "basis:" in (self.projection or "") and not BASIS.search(self.projection or ""):
+            raise RequestError(
+                f"a run names a basis by its hash, basis:FILE@HASH; received {self.projection!r}: "
+                "idim.projections.resolve adds it"
+            )
         if self.d is not None and self.d < 1:
             raise RequestError(f"d must be at least 1; received d = {self.d}")
         if not (math.isfinite(self.lr) and self.lr > 0):
@@ -120,10 +129,11 @@ class RunSpec:
     def key(self) -> str:
         """SHA-256 of the canonical content and RUN_VERSION: 64 hex digits.
 
-        Where an idx folder, a table or a text lies is left out: the fingerprint names its content.
+        Where an idx folder, a table, a text or a basis lies is left out: fingerprint and hash name its content.
         """
         content = self.to_json() | {"run_version": RUN_VERSION}
         content["task"] = next((kind for kind in PLACED if self.task.startswith(f"{kind}:")), self.task)
+        content["projection"] = self.projection and BASIS.sub(r"basis:@\1", self.projection)
         return hashlib.sha256(canonical(content).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Shop:
         self._data = data
         self._tasks: dict[str, Task] = {}
         self._models: dict[str, str] = {}
+        self._projections: dict[str, str] = {}
         self._layouts: dict[tuple[Any, ...], Layout] = {}
         self._proved: set[tuple[Any, ...]] = set()
 
@@ -47,6 +48,16 @@ class Shop:
         if name not in self._models:
             self._models[name] = models.resolve(name)
         return self._models[name]
+
+    def projection(self, name: str | None) -> str | None:
+        """Return the name under which runs with a projection are kept.
+
+        Raises:
+            RequestError: for an unknown kind, or a file that is missing.
+        """
+        if name is not None and name not in self._projections:
+            self._projections[name] = projections.resolve(name)
+        return None if name is None else self._projections[name]
 
     def check(self, spec: RunSpec) -> None:
         """Prove that a run can work.

@@ -146,7 +146,7 @@ def _spec(point: Point, shop: Shop) -> RunSpec:
         fingerprint=task.fingerprint,
         model=model,
         method=method,
-        projection=_projection(point, d),
+        projection=shop.projection(_projection(point, d)),
         d=d,
         lr=point["lr"].at(d),
         recipe=_recipe(task.recipe, _changes(point)),
