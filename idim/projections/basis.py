@@ -51,7 +51,7 @@ class Basis(Chunked):
             another D than its own.
     """
 
-    path: str
+    path: str = ""
     digest: str = ""
     order: tuple[int, ...] = ()
 
