@@ -89,8 +89,10 @@ def spectrum_speed(part: Report) -> Rows:
 
 def sweep_overhead(part: Report) -> Rows:
     """Return the cost of engine and store a run, and two workers beside one."""
+    ray = part.get("ray overhead ms a run")
     return [
         (f"engine and store, a run of {part['runs']:,}", f"{part['overhead ms a run']:.1f} ms"),
+        *([] if ray is None else [("the same on Ray", f"{ray:.1f} ms")]),
         ("two workers beside one", f"{part['two workers beside one']:.2f} x as fast"),
     ]
 

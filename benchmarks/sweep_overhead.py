@@ -1,6 +1,7 @@
 """What engine and store cost a run beyond its training, and how much faster two workers are than one.
 
-*Overhead*: a sweep of 1,000 trivial runs (one step of a tiny network) on worker processes. A run reports the seconds
+*Overhead*: a sweep of 1,000 trivial runs (one step of a tiny network) on worker processes, and on Ray where it is
+installed. A run reports the seconds
 of its own training; the rest of the wall time, times the workers, is the cost of engine and store. Workers start
 before the clock. *Scaling*: a 25th as many runs, of about half a second each, on one worker and on two, in turn, after
 one run each has loaded what workers load. On a busy machine both are upper bounds; the load is in the report.
@@ -12,17 +13,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from idim import tasks
-from idim.runs import Processes, RunSpec, Store
+from idim.runs import Engine, Processes, Ray, RunSpec, Store
+
+MAKERS: dict[str, Callable[[Store, int], Engine]] = {
+    "processes": lambda store, workers: Processes(store, workers=workers),
+    "ray": lambda store, workers: Ray(store, workers=workers),
+}
 
 
 def specs(runs: int, *, steps: int, width: int, first: int = 0) -> list[RunSpec]:
@@ -38,23 +45,26 @@ def specs(runs: int, *, steps: int, width: int, first: int = 0) -> list[RunSpec]
     ]  # fmt: skip
 
 
-def timed(work: Sequence[RunSpec], warm: Sequence[RunSpec], workers: int) -> tuple[float, float]:
+def timed(
+    work: Sequence[RunSpec], warm: Sequence[RunSpec], workers: int, engine: str = "processes"
+) -> tuple[float, float]:
     """Return wall seconds and the sum of the trainings' own seconds, of a fresh store and warm workers."""
     with (
         tempfile.TemporaryDirectory() as folder,
         Store(Path(folder) / "store") as store,
-        Processes(store, workers=workers) as engine,
+        MAKERS[engine](store, workers) as at_work,
     ):
-        engine.map(warm)
+        at_work.map(warm)
         began = time.perf_counter()
-        outcomes = engine.map(work)
+        outcomes = at_work.map(work)
         wall = time.perf_counter() - began
     return wall, sum(outcome.result.seconds for outcome in outcomes.values() if outcome.result)
 
 
-def overhead(runs: int, workers: int) -> dict[str, float]:
+def overhead(runs: int, workers: int, engine: str = "processes") -> dict[str, float]:
     """Return milliseconds a run beyond the training, and what makes them up."""
-    wall, inside = timed(specs(runs, steps=1, width=4), specs(workers, steps=1, width=4, first=10**6), workers)
+    work, warm = specs(runs, steps=1, width=4), specs(4 * workers, steps=1, width=4, first=10**6)
+    wall, inside = timed(work, warm, workers, engine)
     return {"ms": 1e3 * (wall * workers - inside) / runs, "wall": wall, "trainings": inside}
 
 
@@ -70,7 +80,7 @@ def run(runs: int = 1000, repeats: int = 3, workers: int = 2) -> dict[str, Any]:
     load = os.getloadavg()[0]
     costs = [overhead(runs, workers) for _ in range(repeats)]
     speeds = [scaling(max(4, runs // 25)) for _ in range(repeats)]
-    return {
+    return ray_overhead(runs, repeats, workers) | {
         "runs": runs,
         "workers": workers,
         "load before": load,
@@ -79,6 +89,14 @@ def run(runs: int = 1000, repeats: int = 3, workers: int = 2) -> dict[str, Any]:
         "overhead": costs,
         "scaling": speeds,
     }
+
+
+def ray_overhead(runs: int, repeats: int, workers: int) -> dict[str, Any]:
+    """Return the same cost on Ray, its median and the single figures; nothing where it is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        return {}
+    costs = [overhead(runs, workers, "ray") for _ in range(repeats)]
+    return {"ray overhead ms a run": statistics.median(cost["ms"] for cost in costs), "ray overhead": costs}
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ class Asked(Protocol):
 
 
 def check(request: Asked) -> None:
-    """Refuse options that do not go with the engine, and a missing library.
+    """Refuse options that do not go with the engine.
 
     Raises:
         RequestError: with what to do instead.
@@ -55,11 +55,6 @@ def check(request: Asked) -> None:
         _check_workers(request, request.workers)
     if request.address is not None:
         _check_address(request.engine, request.address)
-    if request.engine == "ray" and importlib.util.find_spec("ray") is None:
-        raise RequestError(
-            "engine 'ray' needs the library ray; received an environment without it: "
-            "pip install 'idim-toolkit[ray]', or take engine 'processes'"
-        )
 
 
 def _check_workers(request: Asked, workers: int) -> None:
@@ -95,6 +90,9 @@ def create(request: Asked, store: Store, resources: Mapping[str, Resources] | No
         request: what was asked.
         store: where outcomes are looked up and kept.
         resources: what runs reserve on a Ray cluster, by key, where it is not the usual.
+
+    Raises:
+        RequestError: for an engine whose library is missing, with how to install it.
     """
     if request.engine == "serial":
         from idim.runs.serial import Serial
@@ -104,6 +102,11 @@ def create(request: Asked, store: Store, resources: Mapping[str, Resources] | No
         from idim.runs.processes import Processes
 
         return Processes(store, data=request.data, workers=worker_count(request))
+    if importlib.util.find_spec("ray") is None:
+        raise RequestError(
+            "engine 'ray' needs the library ray; received an environment without it: "
+            "pip install 'idim-toolkit[ray]', or take engine 'processes'"
+        )
     from idim.runs.ray_engine import Ray
 
     return Ray(

@@ -60,26 +60,22 @@ def test_each_command_takes_each_engine(make: Make, tmp_path: Path, library: Cal
         ({"engine": "ray", "address": "head"}, "received 'head'"),
     ],
 )
-def test_options_that_do_not_go_together(
-    make: Make, options: dict[str, Any], said: str, library: Callable[[bool], None]
-) -> None:
-    library(True)
+def test_options_that_do_not_go_together(make: Make, options: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError) as caught:
         make(**options)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("make", REQUESTS)
-def test_without_the_library_the_extra_is_named(make: Make, library: Callable[[bool], None]) -> None:
+def test_without_the_library_the_extra_is_named(tmp_path: Path, library: Callable[[bool], None]) -> None:
     library(False)
-    with pytest.raises(RequestError, match=r"pip install 'idim-toolkit\[ray\]', or take engine 'processes'"):
-        make(engine="ray")
-    assert make().engine == "processes"
+    with Store(tmp_path) as store:
+        with pytest.raises(RequestError, match=r"pip install 'idim-toolkit\[ray\]', or take engine 'processes'"):
+            engines.create(sweep_request(engine="ray"), store)
+        assert engines.create(sweep_request(), store)
 
 
-def test_a_cluster_says_how_many(library: Callable[[bool], None]) -> None:
-    library(True)
+def test_a_cluster_says_how_many() -> None:
     assert sweep_request(engine="ray", address="head:6379").worker_count == 1
     assert sweep_request(engine="ray", workers=3).worker_count == 3
 
@@ -89,7 +85,7 @@ def test_resources_are_shares_of_a_node() -> None:
     assert Resources(gpus=0.25).fits(cpus=4, gpus=1) == 4
     assert Resources(gpus=0.25).fits(cpus=4, gpus=0) == 0
     assert Resources(cpus=3).fits(cpus=8, gpus=0) == 2
-    assert str(Resources()), str(Resources(gpus=0.5)) == ("cpus 1", "cpus 1 and gpus 0.5")
+    assert (str(Resources()), str(Resources(gpus=0.5))) == ("cpus 1", "cpus 1 and gpus 0.5")
 
 
 @given(parts=st.integers(1, 1000), nodes=st.integers(1, 64))
