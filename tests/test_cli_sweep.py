@@ -44,7 +44,7 @@ def test_the_example_of_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```yaml[^\n]*\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    example, reserving = re.findall(r"```yaml[^\n]*\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "digits.yaml").write_text(example)
     commands = [
         line.partition("#")[0].split()[2:] for line in PAGE.read_text().splitlines() if line.startswith("$ idim")
@@ -58,6 +58,8 @@ def test_the_example_of_the_page(
     frame = pd.read_parquet("digits.parquet")
     assert sorted(frame["spec.d"].dropna().unique()) == [10, 32, 100, 316, 1000]
     assert frame["result.score"].notna().all()
+    (tmp_path / "reserving.yaml").write_text(reserving)
+    assert served(capsys, "sweep", "reserving.yaml", "--dry-run").startswith("reserving.yaml: 2 runs, 0 finished")
 
 
 def test_a_summary_unless_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ UNRUN = {  # fences that no test runs: this table grows only by hand
     "docs/index.md": 1,
     "docs/methods.md": 1,
     "docs/spectrum.md": 1,
-    "docs/sweep.md": 1,
+    "docs/sweep.md": 2,
 }
 
 
