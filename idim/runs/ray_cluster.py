@@ -172,7 +172,8 @@ def _local_variables() -> dict[str, str]:
     own = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         own["RAY_AUTH_TOKEN"] = _token()
-    return environment() | own
+    wanted = environment() | own
+    return {name: value for name, value in wanted.items() if os.environ.get(name) != value}
 
 
 @contextlib.contextmanager

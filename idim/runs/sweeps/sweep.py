@@ -16,6 +16,7 @@ from idim.runs.sweeps.probe import Estimate, estimate
 from idim.runs.sweeps.request import SweepRequest
 
 SHOWN = 20  # failed runs that are named one by one
+ON_CPU = "idim: runs train on the CPU; gpus among their resources only choose nodes and limit how many run at once"
 SECONDS_BETWEEN_LINES = 15.0  # of progress in a log, which is not a terminal
 
 
@@ -74,6 +75,8 @@ def run_sweep(request: SweepRequest) -> SweepReport:
         finished = store.finished_keys()
         missing = [spec for spec in grid.specs if spec.key not in finished]
         store.plan(len(missing))
+        if request.engine == "ray" and not request.quiet and any(r.gpus for r in grid.resources.values()):
+            print(ON_CPU, file=sys.stderr)
         with _shown(len(missing), quiet=request.quiet) as progress:
             outcomes = engine.map(missing, progress)
     runs, trained = len(grid.specs), tuple(outcomes.values())
