@@ -246,7 +246,7 @@ def test_a_grid_may_have_methods_and_a_table_their_columns(tmp_path: Path, texts
         f"task: {json.dumps(texts.task)}\nmodel: {json.dumps(texts.model)}\nmethod: [lora, bitfit]\nlr: 1e-3\n"
         "recipe: {steps: 2, batch_size: 8, length: 16}\nevaluations: 2\nanatomy: true\n"
     )
-    specs = read_grid(tmp_path / "grid.yaml", (), None)
+    specs = read_grid(tmp_path / "grid.yaml", (), None).specs
     assert [(s.method, s.evaluations, s.anatomy) for s in specs] == [("lora", 2, True), ("bitfit", 2, True)]
     with Store(tmp_path / "store") as store, Serial(store) as engine:
         outcomes = engine.map(specs)

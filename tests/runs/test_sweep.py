@@ -49,7 +49,7 @@ def test_a_sweep_is_what_its_runs_are(ask: Ask, tmp_path: Path) -> None:
     request = ask()
     report = run_sweep(request)
     with Store(tmp_path / "one by one") as store:
-        expected = Serial(store).map(wanted(request))
+        expected = Serial(store).map(wanted(request).specs)
     assert stored(tmp_path / "store") == expected
     assert (report.runs, report.before, len(report.trained)) == (6, 0, 6)
     assert str(report) == (
@@ -82,12 +82,12 @@ def test_both_engines_write_the_same(ask: Ask, tmp_path: Path, puppets: str) -> 
 
 def test_shards_are_a_partition_that_growth_keeps(ask: Ask) -> None:
     text = "{task: toy, lr: 0.5, seed: {range: 30}, d: 5}"
-    parts = [wanted(ask(text, shard=f"{i}/4")) for i in range(1, 5)]
+    parts = [wanted(ask(text, shard=f"{i}/4")).specs for i in range(1, 5)]
     keys = [spec.key for part in parts for spec in part]
-    assert sorted(keys) == sorted(spec.key for spec in wanted(ask(text)))
+    assert sorted(keys) == sorted(spec.key for spec in wanted(ask(text)).specs)
     assert all(len(part) > 0 for part in parts)
     for i, part in enumerate(parts, 1):
-        grown = wanted(ask(text, "seed={range: 60}", shard=f"{i}/4"))
+        grown = wanted(ask(text, "seed={range: 60}", shard=f"{i}/4")).specs
         assert {spec.key for spec in part} <= {spec.key for spec in grown}
     assert wanted(ask(text, shard="1/1")) == wanted(ask(text))
 
@@ -97,7 +97,7 @@ def test_shards_are_gathered_without_training(ask: Ask, tmp_path: Path) -> None:
     for i, part in enumerate(parts, 1):
         run_sweep(ask(shard=f"{i}/2", store=part))
     with Store(tmp_path / "store") as store:
-        store.start(wanted(ask())[:1])  # as a driver leaves it that was killed
+        store.start(wanted(ask()).specs[:1])  # as a driver leaves it that was killed
     dry = dry_run(ask(reuse=tuple(parts)))
     assert (dry.runs, dry.before, dry.estimate) == (6, 6, None)
     report = run_sweep(ask(reuse=tuple(parts)))
@@ -197,7 +197,7 @@ def test_the_time_that_remains() -> None:
 
 def test_status_tells_the_driver_and_what_is_left(ask: Ask, tmp_path: Path) -> None:
     run_sweep(ask())
-    specs = wanted(ask(TEXT, "seed=[5, 6]"))
+    specs = wanted(ask(TEXT, "seed=[5, 6]")).specs
     with Store(tmp_path / "store") as store:
         store.plan(len(specs))
         store.start(specs[:2])
@@ -220,7 +220,7 @@ def test_status_tells_the_driver_and_what_is_left(ask: Ask, tmp_path: Path) -> N
 
 
 def test_many_failures_are_counted_and_some_told(tmp_path: Path, ask: Ask) -> None:
-    specs = wanted(ask("{task: toy, lr: 0.5, seed: {range: 45}}"))
+    specs = wanted(ask("{task: toy, lr: 0.5, seed: {range: 45}}")).specs
     with Store(tmp_path / "store") as store:
         store.start(specs)
         store.finish([Outcome(spec=spec, message="because") for spec in specs])
