@@ -8,7 +8,7 @@ from idim import plots
 from paper_figs.common import answer, save, stored
 from paper_figs.marks import published
 
-DEPTHS = {1: ("1 hidden layer", "o", plots.BLUE), 2: ("2", "s", plots.ORANGE), 3: ("3", "^", plots.GREEN)}
+DEPTHS = {1: ("1 hidden layer", "o", plots.BLUE), 2: ("2 layers", "s", plots.ORANGE), 3: ("3 layers", "^", plots.GREEN)}
 PAPER = (199_210, 750)
 
 
@@ -31,8 +31,9 @@ def draw() -> None:
                 label=label,
                 elinewidth=0.8,
             )
-        published(ax, *PAPER, "Li et al. 2018, 784-200-200-10")
+        published(ax, *PAPER, "Li et al. 2018: 750")
         ax.set_ylim(0, None)
+        plots.plain_log_ticks(ax)
         ax.set_xlabel("native parameters D")
         ax.set_ylabel("d_int at accuracy 0.90")
         ax.set_title("MNIST: widths 50 to 400, 1 to 3 layers")
