@@ -20,6 +20,7 @@ from idim.delta_tuning.request import MethodsRequest
 from idim.dimension.request import MeasureRequest
 from idim.errors import RequestError
 from idim.figures import FiguresRequest
+from idim.learned.request import DeltasRequest, EvaluateRequest, SubspaceRequest
 from idim.runs.sweeps.request import ExportRequest, StatusRequest, SweepRequest
 from idim.spectral.request import SpectrumRequest
 
@@ -34,12 +35,20 @@ NOISE = {  # what tyro says around the constraint and the value
 
 
 Request = (
-    MeasureRequest | SpectrumRequest | MethodsRequest | SweepRequest | StatusRequest | ExportRequest | FiguresRequest
+    MeasureRequest
+    | SpectrumRequest
+    | MethodsRequest
+    | SubspaceRequest
+    | SweepRequest
+    | StatusRequest
+    | ExportRequest
+    | FiguresRequest
 )
 COMMANDS: dict[str, Callable[..., Any]] = {
     "measure": MeasureRequest,
     "spectrum": SpectrumRequest,
     "methods": MethodsRequest,
+    "subspace": SubspaceRequest,
     "sweep": SweepRequest,
     "status": StatusRequest,
     "export": ExportRequest,
@@ -105,6 +114,8 @@ def _serve(request: Request) -> int:
         return _spectrum(request)
     if isinstance(request, MethodsRequest):
         return _methods(request)
+    if isinstance(request, SubspaceRequest):
+        return _subspace(request)
     if isinstance(request, SweepRequest):
         return _sweep(request)
     if isinstance(request, ExportRequest):
@@ -146,6 +157,21 @@ def _methods(request: MethodsRequest) -> int:
     if not request.quiet:
         print(report)
         print(f"\nwrote report.json, table.md and methods.png in {folder}")
+    return 0
+
+
+def _subspace(request: SubspaceRequest) -> int:
+    from idim.learned import learning
+
+    asked = request.action if isinstance(request.action, EvaluateRequest) else request.action.kind
+    if isinstance(asked, EvaluateRequest):
+        said = str(learning.evaluate(asked))
+    elif isinstance(asked, DeltasRequest):
+        said = "\n\n".join(map(str, learning.learn_deltas(asked)))
+    else:
+        said = str(learning.learn_trajectory(asked))
+    if not asked.quiet:
+        print(said)
     return 0
 
 

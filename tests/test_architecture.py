@@ -15,9 +15,9 @@ FLOORS = [
     {"kernels", "parameters", "tasks", "models", "plots"},
     {"projections"},
     {"subspace"},
-    {"learned", "methods", "spectral"},
+    {"methods", "spectral"},
     {"runs"},
-    {"delta_tuning", "dimension", "figures", "theory"},
+    {"delta_tuning", "dimension", "figures", "learned", "theory"},
     {"cli"},
     {"__main__"},
 ]

@@ -142,7 +142,7 @@ def _leading(
     grams: Sequence[Tensor], counts: Sequence[int], columns: int | None, vectors: int
 ) -> tuple[list[_Block], list[float], int]:
     """Return the blocks of the leading directions, the singular values of all columns, and the rank."""
-    found = [_directions(gram) for gram in grams]
+    found = [directions(gram) for gram in grams]
     most = max(len(values) for values, _ in found)
     if not most:
         raise RequestError(f"the models must differ to be learned from; received {vectors} of rank 0: all are the same")
@@ -166,7 +166,7 @@ def _leading(
     return blocks, [value for value, _, _ in order], sum(len(values) for values, _ in found)
 
 
-def _directions(gram: Tensor) -> tuple[Tensor, Tensor]:
+def directions(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Return the singular values above round-off, descending, and the left vectors [r, k], largest entry positive."""
     values, vectors = torch.linalg.eigh(gram)
     values, vectors = values.flip(0), vectors.flip(1).T

@@ -1,0 +1,147 @@
+r"""Carrying out ``idim subspace``: from a request to a basis, and from a basis to what it holds.
+
+*Trajectory* (DLDR): a training moves in few directions; they are the principal components of its checkpoints
+:math:`\theta_0, \theta_1, …`. Training again inside, from the same :math:`\theta_0`, is a run like any other:
+``projection: basis:FILE``, with a first-order recipe or with ``optimizer: lbfgs``, a quasi-Newton step of d numbers.
+The same directions without the mean taken off are the *lottery subspace* of Larsen et al.
+
+*Deltas*: models tuned from one base on several tasks; their leading directions, and how much of each task the others
+know.
+
+Sources: T. Li, L. Tan, Z. Huang, Q. Tao, Y. Liu, X. Huang, "Low Dimensional Trajectory Hypothesis is True: DNNs Can Be
+Trained in Tiny Subspaces", 2021, arXiv:2103.11154; B. W. Larsen, S. Fort, N. Becker, S. Ganguli, "How many degrees of
+freedom do we need to train deep networks: a loss landscape perspective", 2021, arXiv:2107.05802; G. Ilharco et al.,
+"Editing Models with Task Arithmetic", 2022, arXiv:2212.04089 (deltas as vectors).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from idim import models, tasks
+from idim.errors import RequestError
+from idim.files import writable_folder
+from idim.learned.building import Built, build
+from idim.learned.coverage import Coverage, coverage, leave_one_out
+from idim.learned.request import DeltasRequest, EvaluateRequest, TrajectoryRequest
+from idim.learned.vectors import Vectors, layout_of, open_model
+from idim.projections.basis_file import open_basis
+from idim.runs import Keep, RunSpec, Serial, Store
+from idim.runs.heads import HEAD_LR, usual_head
+from idim.runs.store import ARTIFACTS
+from idim.spectral.reading.sources import Source
+
+
+def learn_trajectory(request: TrajectoryRequest) -> Built:
+    """Train if there are no checkpoints yet, and write the principal components of a training.
+
+    Raises:
+        RequestError: when the request cannot be served, the training fails, or all checkpoints are the same.
+    """
+    writable_folder(request.out.absolute().parent)
+    files, apart = (list(request.checkpoints), ()) if request.checkpoints else trained(request)
+    sources = [open_model(file) for file in files]
+    layout = layout_of(sources[0], include=request.include, exclude=(*request.exclude, *apart))
+    return build(
+        Vectors(sources, base=sources[0], layout=layout, centred=request.centre == "mean"),
+        request.out,
+        columns=request.columns,
+        by_layer=request.by_layer,
+        precision=request.precision,
+        fits_any=request.fits_any,
+        learned={"how": "trajectory", "centre": request.centre, "by_layer": request.by_layer},
+    )
+
+
+def trained(request: TrajectoryRequest) -> tuple[list[Path], tuple[str, ...]]:
+    """Return the checkpoints of a training, from its initial parameters on, and patterns of what it treats apart.
+
+    Raises:
+        RequestError: when the training cannot be made, or fails.
+    """
+    spec = training(request)
+    folder = request.store or request.out.absolute().parent / "store"
+    with Store(folder) as store:
+        keep = Keep(folder=store.path / ARTIFACTS, steps=spaced(spec.recipe.steps, request.points))
+        with Serial(store, data=request.data, keep=keep) as engine:
+            outcome = engine.map([spec])[spec.key]
+    if outcome.failed:
+        raise RequestError(f"the training of a trajectory must succeed; received: {outcome.message}")
+    names = keep.names(spec)[:-1]  # the last step is the tuned network
+    return [keep.path(spec) / name for name in names], () if spec.head == "inside" else (f"{models.HEAD}.*",)
+
+
+def training(request: TrajectoryRequest) -> RunSpec:
+    """Return the training that a trajectory is taken of.
+
+    Raises:
+        RequestError: for an unknown task or model.
+    """
+    assert request.task is not None  # the request has checked them
+    assert request.lr is not None
+    task = tasks.load(request.task, data=request.data)
+    model = models.resolve(task.default_model if request.model is None else request.model)
+    changes = {} if request.steps is None else {"steps": request.steps}
+    head = usual_head(model, task)
+    return RunSpec(
+        task=task.name,
+        fingerprint=task.fingerprint,
+        model=model,
+        method="full",
+        lr=request.lr,
+        recipe=dataclasses.replace(task.recipe, **changes),  # type: ignore[arg-type]
+        seed=request.seed,
+        head=head,
+        head_lr=HEAD_LR if head == "trained" else None,
+    )
+
+
+def spaced(steps: int, points: int) -> tuple[int, ...]:
+    """Return up to so many numbers of steps, evenly spaced, the last of them ``steps``.
+
+    >>> spaced(100, 4), spaced(3, 10)
+    ((25, 50, 75, 100), (1, 2, 3))
+    """
+    count = min(steps, points)
+    return tuple(round(steps * (i + 1) / count) for i in range(count))
+
+
+def learn_deltas(request: DeltasRequest) -> tuple[Built, Coverage]:
+    """Write the leading directions of several tasks; return also how much of each the others know.
+
+    Raises:
+        RequestError: when the models do not belong together, or did not change.
+    """
+    writable_folder(request.out.absolute().parent)
+    base, tuned = open_model(request.base), _opened(request.tuned)
+    layout = layout_of(base, include=request.include, exclude=request.exclude)
+    apart = leave_one_out(Vectors(tuned, base=base, layout=layout), centred=request.centred)
+    built = build(
+        Vectors(tuned, base=base, layout=layout, centred=request.centred),
+        request.out,
+        columns=request.columns,
+        by_layer=request.by_layer,
+        precision=request.precision,
+        fits_any=request.fits_any,
+        learned={"how": "deltas", "centred": request.centred, "by_layer": request.by_layer},
+    )
+    apart.save(request.out.with_suffix(".json"))
+    return built, apart
+
+
+def evaluate(request: EvaluateRequest) -> Coverage:
+    """Return how much of what tuning changed is in a basis; write it where the request says.
+
+    Raises:
+        RequestError: when basis and models do not belong together.
+    """
+    found = coverage(open_basis(request.basis), open_model(request.base), _opened(request.tuned))
+    if request.out is not None:
+        found.save(request.out)
+    return found
+
+
+def _opened(places: Sequence[Path]) -> list[Source]:
+    return [open_model(place) for place in places]
