@@ -11,7 +11,7 @@ from idim.dimension.result import DimensionResult
 from paper_figs.common import answer, save, stored
 from paper_figs.fine_tuning import by_task
 
-COLUMNS = 4
+MOST = 4  # panels in a row
 KINDS = {"DID": ("o", plots.BLUE), "SAID": ("s", plots.ORANGE)}
 
 
@@ -32,9 +32,10 @@ def draw() -> None:
     """Draw a panel for each task that there is."""
     plain, aware = (by_task(stored(name), "above") for name in ("text_tasks", "text_said"))
     tasks = {t: {"DID": r} | ({"SAID": aware[t]} if t in aware else {}) for t, r in plain.items()}
-    rows = math.ceil(len(tasks) / COLUMNS)
+    rows = math.ceil(len(tasks) / MOST)
+    columns = math.ceil(len(tasks) / rows)
     with plots.paper(1.7 * rows + 0.5, wide=True) as fig:
-        axes = fig.subplots(rows, min(COLUMNS, len(tasks)), squeeze=False).flat
+        axes = fig.subplots(rows, columns, squeeze=False).flat
         for ax, (task, results) in zip(axes, tasks.items(), strict=False):
             panel(ax, results)
             ax.set_title(task.replace("_", " "))
