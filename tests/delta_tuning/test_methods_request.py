@@ -26,7 +26,7 @@ from idim.errors import RequestError
         ({"rates": 51}, "rates must be at most 50; received 51"),
         ({"head_lr": 0.0}, "head_lr must be finite and above 0; received 0.0"),
         ({"head_lr": float("nan")}, "head_lr must be finite"),
-        ({"engine": "serial", "workers": 2}, "workers belong to the engine 'processes'"),
+        ({"engine": "serial", "workers": 2}, "workers belong to the other engines"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options: dict[str, object], said: str) -> None:
