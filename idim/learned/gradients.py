@@ -8,8 +8,8 @@ of those steps.
 :math:`G^\top U \Sigma^{-1}`. Exact but for round-off: a square tells a singular value from nothing only above
 :math:`\sqrt\epsilon\,\sigma_1`, so what is smaller is left out.
 
-*Sketch.* Else: :math:`Q = \mathrm{qr}(G^\top \Omega)` with :math:`\Omega`, n × (k + p), random, then
-:math:`Q \leftarrow \mathrm{qr}(G^\top G Q)` some times over, and the singular directions of :math:`G Q` (N. Halko,
+*Sketch.* Else: :math:`Q = \mathrm{orth}(G^\top \Omega)` with :math:`\Omega`, n × (k + p), random, then
+:math:`Q \leftarrow \mathrm{orth}(G^\top G Q)` some times over, and the singular directions of :math:`G Q` (N. Halko,
 P.-G. Martinsson and J. Tropp, "Finding Structure with Randomness", 2011, arXiv:0909.4061, algorithm 4.4). Gradients
 are made anew in every pass; three times k + p vectors of D numbers and one block of gradients are held at most.
 """
@@ -27,8 +27,7 @@ from torch import Tensor
 from idim.errors import RequestError
 from idim.kernels.bits import gaussians, stream_key
 from idim.learned.objective import Objective
-
-CHUNK = 2**18  # columns cast to float64 at a time
+from idim.learned.sums import inner, norm, orthonormal, turned
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,14 +111,14 @@ def gram_directions(gradients: Gradients, *, k: int) -> GradientDirections:
         RequestError: when k is out of range, or a gradient is not finite.
     """
     n = _checked(gradients, k)
-    matrix = torch.cat([block.clone() for block in gradients.blocks()])
-    squares, left = torch.linalg.eigh(_gram(matrix))
+    matrix = _finite(torch.cat([block.clone() for block in gradients.blocks()]))
+    squares, left = torch.linalg.eigh(inner(matrix.T, matrix.T))
     squares, left = squares.flip(0).clamp(min=0.0), left.flip(1)
     values = squares.sqrt()
-    keep = min(k, int((values > _floor(matrix) * values[0]).sum()))
+    keep = min(k, int((values > _floor(matrix) * values[:1]).sum()))
     values, left = values[:keep], left[:, :keep].to(matrix)
     images = matrix.T @ left
-    vectors = _clean(images / values.to(images))
+    vectors = orthonormal(images)
     return _directions(values, vectors, images, total=float(squares.sum()), n=n)
 
 
@@ -143,20 +142,21 @@ def sketched_directions(
         raise RequestError(f"extra and rounds must be at least 0; received {extra} and {rounds}")
     width = min(k + extra, n, gradients.objective.D)
     coordinates = gaussians(stream_key(seed, "gradients/sketch"), torch.arange(n * width)).view(n, width)
-    basis = _clean(_spread(gradients, coordinates))
+    basis = orthonormal(_spread(gradients, coordinates))
     for _ in range(rounds):
         coordinates, _ = _read(gradients, basis)
-        basis = _clean(_spread(gradients, coordinates))
+        basis = orthonormal(_spread(gradients, coordinates))
     coordinates, total = _read(gradients, basis)
     left, values, right = torch.linalg.svd(coordinates, full_matrices=False)
-    keep = min(k, int((values > torch.finfo(basis.dtype).eps * n * values[0]).sum()))
+    keep = min(k, int((values > torch.finfo(basis.dtype).eps * n * values[:1]).sum()))
     images = _spread(gradients, left[:, :keep])
-    return _directions(values[:keep], basis @ right[:keep].T.to(basis), images, total=total, n=n)
+    return _directions(values[:keep], turned(basis, right[:keep].T), images, total=total, n=n)
 
 
 def _directions(values: Tensor, vectors: Tensor, images: Tensor, *, total: float, n: int) -> GradientDirections:
     """Return the directions with their residuals; ``images`` are those of the left directions, Gᵀ u."""
-    residuals = torch.linalg.vector_norm(images - vectors * values.to(vectors), dim=0).double().cpu()
+    apart = images - vectors * values.to(vectors)
+    residuals = torch.linalg.vector_norm(apart, dim=0, dtype=torch.float64).cpu()
     return GradientDirections(values=values, vectors=vectors, residuals=residuals, total=total, n=n)
 
 
@@ -174,20 +174,9 @@ def _read(gradients: Gradients, basis: Tensor) -> tuple[Tensor, float]:
     """Return G Q, [n, columns] in float64, and the squared norm of G."""
     read, squares = [], 0.0
     for block in gradients.blocks():
-        _finite(block)
-        read.append((block @ basis).double().cpu())
-        squares += float(torch.linalg.vector_norm(block, dtype=torch.float64)) ** 2
+        read.append(inner(_finite(block).T, basis))
+        squares += norm(block) ** 2
     return torch.cat(read), squares
-
-
-def _gram(matrix: Tensor) -> Tensor:
-    """Return G Gᵀ in float64, on the CPU."""
-    _finite(matrix)
-    parts = (part.double() for part in torch.split(matrix, CHUNK, dim=1))
-    total = torch.zeros(len(matrix), len(matrix), dtype=torch.float64, device=matrix.device)
-    for part in parts:
-        total.addmm_(part, part.T)
-    return total.cpu()
 
 
 def _floor(matrix: Tensor) -> float:
@@ -196,16 +185,10 @@ def _floor(matrix: Tensor) -> float:
     return max(math.sqrt(torch.finfo(torch.float64).eps * max(n, D)), torch.finfo(matrix.dtype).eps * math.sqrt(n))
 
 
-def _clean(vectors: Tensor) -> Tensor:
-    """Return an orthonormal basis of nearly orthogonal or any columns, the first leading."""
-    basis, corner = torch.linalg.qr(vectors)
-    turned: Tensor = basis * torch.where(corner.diagonal() < 0, -1.0, 1.0).to(basis)
-    return turned
-
-
-def _finite(block: Tensor) -> None:
+def _finite(block: Tensor) -> Tensor:
     if not bool(torch.isfinite(block).all()):
         raise RequestError("gradients must be finite; received NaN or infinity")
+    return block
 
 
 def _checked(gradients: Gradients, k: int) -> int:

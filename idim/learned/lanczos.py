@@ -21,7 +21,7 @@ space of all k vectors is within an angle of :math:`\arcsin(\lVert R\rVert_F / \
 of Eigenvectors by a Perturbation", 1970). Residuals are measured at the end by k products more, not read from T;
 :math:`\delta` is read from the Ritz values that were not wanted, so the angle is an estimate.
 
-Memory: m + 1 vectors of D numbers in the dtype of the matrix, and two or three more while multiplying.
+Memory: m + 1 vectors of D numbers in the dtype of the matrix, what a product takes, and k vectors more at the end.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from torch import Tensor
 
 from idim.errors import RequestError, unknown
 from idim.kernels.bits import gaussians, stream_key
+from idim.learned.sums import inner, norm
 
 Which = Literal["magnitude", "largest", "smallest"]
 CHUNK = 2**18  # columns of the basis turned at a time, and random numbers drawn at a time
@@ -75,7 +76,7 @@ class EigenPairs:
     @property
     def angle(self) -> float:
         """Estimated bound on the largest angle between the space of all vectors and an invariant one, in radians."""
-        error = float(torch.linalg.vector_norm(self.residuals))
+        error = norm(self.residuals)
         return math.asin(min(1.0, error / self.gap)) if self.gap else (math.pi / 2 if error else 0.0)
 
 
@@ -172,7 +173,7 @@ class _Krylov:
             RequestError: when it is not finite.
         """
         self.products += 1
-        image = self.matrix.matvec(v).to(self.rows)
+        image = self.matrix.matvec(v).to(self.rows, copy=True)  # it may be v itself
         if not bool(torch.isfinite(image).all()):
             raise RequestError(f"products of the matrix must be finite; received NaN or infinity in {self.products}")
         return image
@@ -180,11 +181,11 @@ class _Krylov:
     def _grow(self) -> None:
         here = self.size
         image = self.multiply(self.rows[here])
-        self.scale = max(self.scale, float(torch.linalg.vector_norm(image)))
+        self.scale = max(self.scale, norm(image))
         self.size += 1
         column = self._outside(image)
         self.inside[: self.size, here] = self.inside[here, : self.size] = column
-        self.rest = float(torch.linalg.vector_norm(image))
+        self.rest = norm(image)
         if self.rest > self._round_off():
             torch.div(image, self.rest, out=self.rows[self.size])
         else:  # the basis is invariant: go on elsewhere, in another invariant space
@@ -199,9 +200,9 @@ class _Krylov:
         """Take the part inside the basis away from a vector, in place; return its coordinates, float64."""
         basis, total = self.rows[: self.size], torch.zeros(self.size, dtype=torch.float64)
         for _ in range(PASSES):
-            inner = basis @ vector
-            vector.addmv_(basis.T, inner, alpha=-1)
-            total += inner.double().cpu()
+            part = inner(basis.T, vector)
+            vector.addmv_(basis.T, part.to(vector), alpha=-1)
+            total += part
         return total
 
     def _draw(self) -> None:
@@ -212,7 +213,7 @@ class _Krylov:
             part.copy_(gaussians(key, torch.arange(start, start + len(part), device=part.device)))
         for _ in range(PASSES):
             self._outside(vector)
-            vector /= torch.linalg.vector_norm(vector)
+            vector /= norm(vector)
         self.drawn += 1
 
 
@@ -220,16 +221,13 @@ def _pairs(space: _Krylov, values: Tensor, turns: Tensor, limit: float) -> Eigen
     """Return the Ritz pairs with their measured residuals."""
     k = turns.shape[1]
     space.turn(turns)
-    vectors = space.rows[:k].clone()
-    errors = [
-        float(torch.linalg.vector_norm(space.multiply(x) - value * x))
-        for x, value in zip(vectors, values[:k].tolist(), strict=True)
-    ]
+    found = zip(space.rows, values[:k].tolist(), strict=False)
+    errors = [norm(space.multiply(x).add_(x, alpha=-value)) for x, value in found]
     residuals = torch.tensor(errors, dtype=torch.float64)
     apart = (values[:k, None] - values[None, k:]).abs()
     return EigenPairs(
         values=values[:k],
-        vectors=vectors.T,
+        vectors=space.rows[:k].clone().T,
         residuals=residuals,
         gap=float(apart.min()) if apart.numel() else math.inf,
         products=space.products,

@@ -173,6 +173,17 @@ def test_the_zero_matrix_has_the_values_zero() -> None:
     orthonormal(found.vectors, 1e-6)
 
 
+def test_a_product_may_be_the_vector_itself() -> None:
+    class Identity(Dense):
+        def matvec(self, v: Tensor) -> Tensor:
+            return v
+
+    found = lanczos(Identity(torch.zeros(60, 60).double()), k=2)
+    assert found.values.tolist() == pytest.approx([1.0, 1.0])
+    assert float(found.residuals.max()) <= 1e-12
+    orthonormal(found.vectors)
+
+
 def test_an_angle_without_a_gap_is_a_right_one() -> None:
     found = lanczos(Dense(torch.diag(torch.cat([torch.full((5,), 2.0), torch.ones(45)])).double()), k=3)
     assert found.gap < 1e-12
