@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from idim import plots
 from idim.dimension.result import DimensionResult
@@ -57,6 +59,8 @@ def draw() -> None:
             line(axes[1], images, "s", plots.GREY, "90 % of full tuning")
             plots.plain_log_ticks(axes[1])
             axes[1].set_title("ResNet-20 to 56 on a small MNIST")
+            axes[1].set_xticks([r.D for r in images], labels=[f"{r.D / 1000:.0f}k" for r in images], minor=False)
+            axes[1].xaxis.set_minor_locator(NullLocator())
         axes[0].set_ylabel("d_int")
         numbers = {kind: {r.model: answer(r) for r in results} for kind, results in texts.items()}
         shown = {name: {"D": D, "d_int": d} for name, (D, d) in PAPER.items()}
@@ -76,4 +80,7 @@ def line(ax: Axes, results: list[DimensionResult], mark: str, colour: str, label
     heights = [float(r.d_int or 0) for r in reached]
     spans = list(zip(*ends, strict=True)) or None
     ax.errorbar([r.D for r in reached], heights, yerr=spans, fmt=f"{mark}-", color=colour, elinewidth=0.8, label=label)
+    for r in reached:
+        if math.isinf(r.ci95[1]):
+            ax.plot(r.D, 4 * float(r.d_int or 0), "^", color=colour, ms=5)
     ax.set_xlabel("native parameters D")
