@@ -3,8 +3,9 @@
 ``mlp:200,200`` (hidden widths; ``mlp`` alone is that one), ``lenet``, ``linear``;
 ``FILE.py:FUNCTION``, a user's own (:mod:`idim.models.user`);
 pretrained ones under a fresh head: ``minilm``, ``smollm2``, a folder or a hub name (:mod:`idim.models.pretrained`)
-for texts, ``resnet20`` to ``resnet56`` (:mod:`idim.models.resnet`) for images; and ``scratch:NAME``, the
-architecture of a pretrained one with weights drawn from the seed.
+for texts, ``resnet20`` to ``resnet56`` (:mod:`idim.models.resnet`) for images; ``scratch:NAME``, the
+architecture of a pretrained one with weights drawn from the seed; and ``start:FILE:NAME``, any of them at the
+parameters of a file (:mod:`idim.models.started`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from idim.errors import RequestError, unknown
-from idim.models import pretrained, resnet, user
+from idim.models import pretrained, resnet, started, user
 from idim.models.init import generator, he_normal
 from idim.models.lenet import lenet
 from idim.models.linear import linear
@@ -56,6 +57,10 @@ def build(
     Raises:
         RequestError: for an unknown name, a wrong argument, or inputs that the network cannot take.
     """
+    if started.knows(name):
+        options = {"dropout": dropout, "weights": weights, "next_token": next_token}
+        inner = started.model_of(name)
+        return started.fill(build(inner, input_shape=input_shape, outputs=outputs, seed=seed, **options), name)  # type: ignore[arg-type]
     _check_inputs(name, input_shape)
     if user.is_path(name):
         return user.build(name, input_shape, outputs, generator(seed, "init"))
@@ -76,7 +81,7 @@ def encode(name: str, first: tuple[str, ...], second: tuple[str, ...] | None, le
     Raises:
         RequestError: when the tokenizer cannot be had or does not fit.
     """
-    return pretrained.encode(name.removeprefix(SCRATCH), first, second, length)
+    return pretrained.encode(started.model_of(name).removeprefix(SCRATCH), first, second, length)
 
 
 def resolve(name: str) -> str:
@@ -85,6 +90,8 @@ def resolve(name: str) -> str:
     Raises:
         RequestError: when a file or folder is missing, or has changed since the name got its hash.
     """
+    if started.knows(name):
+        return started.pin(name) + resolve(started.model_of(name))
     bare, prefix = name.removeprefix(SCRATCH), SCRATCH if name.startswith(SCRATCH) else ""
     if user.is_path(name):
         return user.pin(name)
@@ -95,6 +102,7 @@ def resolve(name: str) -> str:
 
 def reads_texts(name: str) -> bool:
     """Whether a model takes texts rather than numbers."""
+    name = started.model_of(name)
     bare = name.removeprefix(SCRATCH)
     number_nets = user.is_path(name) or resnet.knows(bare) or bare.partition(":")[0] in MODELS
     return not number_nets and pretrained.knows(bare)
@@ -102,7 +110,7 @@ def reads_texts(name: str) -> bool:
 
 def is_pretrained(name: str) -> bool:
     """Whether training starts from weights that were trained before."""
-    return not name.startswith(SCRATCH) and (resnet.knows(name) or reads_texts(name))
+    return started.knows(name) or (not name.startswith(SCRATCH) and (resnet.knows(name) or reads_texts(name)))
 
 
 def has_head(model: nn.Module) -> bool:

@@ -30,6 +30,9 @@ PLAIN = ("full", "subspace", "untuned")
 BASIS = re.compile("basis:.*@([0-9a-f]{16})$", re.DOTALL)
 """A learned projection: where its file is, and the hash of it."""
 
+STARTED = re.compile("^start:.+?[.]safetensors@([0-9a-f]{16}):", re.DOTALL)
+"""A network that starts from a file: where that is, and the hash of it."""
+
 Head = Literal["inside", "trained", "frozen"]
 
 PLACED = ("idx", "csv", "lm:csv", "lm:txt")
@@ -129,10 +132,11 @@ class RunSpec:
     def key(self) -> str:
         """SHA-256 of the canonical content and RUN_VERSION: 64 hex digits.
 
-        Where an idx folder, a table, a text or a basis lies is left out: fingerprint and hash name its content.
+        Where an idx folder, a table, a text, a basis or a start lies is left out: their hashes name their content.
         """
         content = self.to_json() | {"run_version": RUN_VERSION}
         content["task"] = next((kind for kind in PLACED if self.task.startswith(f"{kind}:")), self.task)
+        content["model"] = STARTED.sub(r"start:@\1:", self.model)
         content["projection"] = self.projection and BASIS.sub(r"basis:@\1", self.projection)
         return hashlib.sha256(canonical(content).encode()).hexdigest()
 
