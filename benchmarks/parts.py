@@ -57,6 +57,12 @@ def _scale(module: ModuleType, options: Options) -> Report:
         return module.run(2 if options.quick else 22, 0.01, 0, 1 if options.quick else 3, Path(folder))
 
 
+def _basis(module: ModuleType, options: Options) -> Report:
+    folder = os.environ.get("TMPDIR")
+    sizes, repeats = (module.QUICK, 3) if options.quick else (module.SIZES, 7)
+    return module.run(sizes, repeats, None if folder is None else Path(folder))
+
+
 PARTS = {
     "projections": Part(
         module="projection_speed",
@@ -69,6 +75,12 @@ PARTS = {
         about="a training step in a subspace beside full AdamW, LoRA and QLoRA, and peak memory",
         run=_step,
         rows=rows.step,
+    ),
+    "basis": Part(
+        module="basis",
+        about="a step in stored columns beside one pass over them; building them out of core; 13 GB of disk",
+        run=_basis,
+        rows=rows.basis,
     ),
     "coverage": Part(
         module="estimator_coverage",

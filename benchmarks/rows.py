@@ -44,6 +44,22 @@ def _beside(figures: dict[str, float], other: str) -> str:
     return f"{figures[f'minimum / {other}']:.2f} ({figures[f'median / {other}']:.2f})"
 
 
+def basis(part: Report) -> Rows:
+    """Return a step beside a pass over the columns, and building beside reading and products."""
+    sizes = f"D = {part['D']:,}, {part['columns']} columns"
+    rows = [
+        (
+            f"step in a {precision} basis, {sizes}, {part['threads']} threads",
+            f"{f['step']['median / pass']:.2f} x one pass over it ({f['step']['min / pass']:.2f} at the least), "
+            f"{f['pass']['GB/s']:.0f} GB/s",
+        )
+        for precision, f in part["step"].items()
+    ]
+    built = part["building"]
+    beside = f"{built['times']:.2f} x reading twice and the products, peak {built['peak GB']:.2f} GB"
+    return [*rows, (f"building a basis, {sizes}", beside)]
+
+
 def coverage(part: Report) -> Rows:
     """Return coverage, cost and width of the interval."""
     return [

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from idim import methods, models
 from idim.delta_tuning.cost import Cell, CostPrecision
 from idim.methods import Attached, Setting
+from idim.models import started
 from idim.models.init import generator
 from idim.models.layers import dense
 from idim.tasks import Task
@@ -67,9 +68,9 @@ class Job:
         Raises:
             RequestError: when it cannot be built, or has nothing that NF4 is for.
         """
-        drawn = models.is_pretrained(self.model)
+        name = started.model_of(self.model)  # what a step costs does not depend on the weights
         model = models.build(
-            f"{models.SCRATCH}{self.model}" if drawn else self.model,
+            f"{models.SCRATCH}{name}" if models.is_pretrained(name) else name,
             input_shape=self.input_shape,
             outputs=self.outputs,
             seed=0,
