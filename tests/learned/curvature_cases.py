@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,7 @@ def quartic(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).pow(4).mean()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
     """A network, a loss, and rows of so many numbers."""
 
@@ -110,11 +111,13 @@ def as_function(case: Case, model: nn.Module) -> tuple[Callable[[Tensor], Tensor
     return outputs, torch.cat([p.detach().flatten() for p in inside.values()])
 
 
+@functools.cache
 def dense_hessian(case: Case) -> Tensor:
     outputs, theta = as_function(case, case.model())
     return hessian(lambda t: case.loss(outputs(t), case.targets))(theta)
 
 
+@functools.cache
 def dense_gauss_newton(case: Case) -> Tensor:
     """Return Jᵀ B J with the whole Jacobian, and the whole second derivative of the loss in all outputs."""
     outputs, theta = as_function(case, case.model())

@@ -19,7 +19,7 @@ from idim.learned.objective import Objective
 KINDS = pytest.mark.parametrize(("kind", "dense"), [(Hessian, dense_hessian), (GaussNewton, dense_gauss_newton)])
 EACH = pytest.mark.parametrize("case", CASES, ids=NAMES)
 EXACT = 1e-12  # of sums of some hundred terms of order one in float64
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=12, deadline=None)
 
 
 def near(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = EXACT) -> None:

@@ -39,9 +39,8 @@ def whole(case: Case, rows: int) -> Tensor:
 
 
 @WAYS
-@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize(("rows", "centred"), [(1, False), (4, False), (4, True)])
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
-@pytest.mark.parametrize("centred", [False, True])
 def test_directions_are_those_of_the_whole_matrix(way: Way, rows: int, case: Case, centred: bool) -> None:
     matrix = whole(case, rows)
     matrix = matrix - matrix.mean(0) if centred else matrix
@@ -56,7 +55,7 @@ def test_directions_are_those_of_the_whole_matrix(way: Way, rows: int, case: Cas
     assert float((found.vectors.T @ found.vectors - torch.eye(3)).norm()) <= 1e-12
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(rows=st.integers(1, ROWS), block=st.integers(1, ROWS + 1), case=st.sampled_from(CASES), centred=st.booleans())
 def test_blocks_are_the_gradients_in_order(rows: int, block: int, case: Case, centred: bool) -> None:
     matrix = whole(case, rows)
@@ -91,7 +90,7 @@ def test_no_gradient_has_no_direction(way: Way) -> None:
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 3])
-@pytest.mark.parametrize("case", CASES, ids=NAMES)
+@pytest.mark.parametrize("case", CASES[:5:2], ids=NAMES[:5:2])
 def test_residuals_bound_the_values_of_a_sketch(case: Case, rounds: int) -> None:
     values = torch.linalg.svdvals(whole(case, 1))
     found = sketched_directions(Gradients(objective=case.objective()), k=4, extra=2, rounds=rounds)

@@ -24,7 +24,7 @@ SPECTRA = {
     "few large": torch.cat([torch.tensor([9.0, -8.0, 7.0, 6.0, 5.0, 4.0]), normal(144, seed=1) / 9]).double(),
     "clustered": torch.cat([torch.tensor([1, 0.999, 0.998, -1.01, -1.009, 0.9]).double(), normal(144, seed=2) / 9]),
 }
-FEW = settings(max_examples=20, deadline=None)
+FEW = settings(max_examples=15, deadline=None)
 
 
 def wanted(values: Tensor, basis: Tensor, which: str, k: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from idim.learned.objective import Objective
 from idim.learned.overlap import chance, overlap
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(D=st.integers(2, 30), k=st.integers(1, 30), seed=st.integers(0, 99), scale=st.floats(1e-6, 1e6))
 def test_the_overlap_is_the_share_of_the_norm(D: int, k: int, seed: int, scale: float) -> None:
     k = min(k, D)
