@@ -90,12 +90,13 @@ class BasisFile:
         return sum(piece.rows for piece in self.pieces)
 
 
-def open_basis(path: Path) -> BasisFile:
+def open_basis(path: Path | str) -> BasisFile:
     """Open a basis.
 
     Raises:
         RequestError: when the file cannot be read, is cut short, or is no basis.
     """
+    path = Path(path)
     try:
         with safe_open(path, framework="numpy") as checked:  # checks that header and tensors fill the file
             metadata = checked.metadata() or {}

@@ -17,6 +17,7 @@ from idim.errors import RequestError
 from idim.learned.basis_writer import basis_writer, half_scale, save_basis
 from idim.parameters import Layout, choose
 from idim.projections import Basis, create, load, most_d, resolve
+from idim.projections.basis_file import open_basis
 
 PRECISIONS = {"float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-10}
 
@@ -177,6 +178,7 @@ def test_a_name_has_the_hash_of_the_file(basis, net):
 
 def test_bad_files_are_refused(basis, tmp_path, net):
     content = basis.read_bytes()
+    assert open_basis(str(basis)).columns == 8
     for name, text, message in (
         ("short", content[:-1], "must be a whole safetensors file; received .*short"),
         ("shorter", content[:100], "must be a whole safetensors file"),
