@@ -32,9 +32,11 @@ class MeasureRequest:
     and other folders of the data folder, csv:PATH, hf:NAME; next tokens of any of these, or of txt:PATH: lm:TEXTS."""
     model: str | None = None
     """What learns it: mlp:WIDTH,WIDTH,…, lenet, linear, your FILE.py:FUNCTION; pretrained: minilm[:LAYERS],
-    smollm2, resnet20, a folder or a hub name; scratch:NAME draws its weights. Default: the task's own."""
+    smollm2, resnet20, a folder or a hub name; scratch:NAME draws its weights, start:FILE:NAME
+    reads them. Default: the task's own."""
     projection: str = "hadamard"
-    """The map P: hadamard, fastfood, dense, sparse, uniform, kronecker, selector, layerwise[:KIND]."""
+    """The map P: hadamard, fastfood, dense, sparse, uniform, kronecker, selector, layerwise[:KIND];
+    learned: basis:FILE."""
     bar: str | None = None
     """absolute:X, a fraction of the measured reference (0.9), or above-chance:X. For lm: absolute:30 is a perplexity of
     at most 30, above-chance is above the untuned decoder. Default: the task's own."""
