@@ -133,7 +133,7 @@ def built(files: list[Path], out: Path) -> dict[str, float]:
 
 def building(folder: Path, D: int, count: int, repeats: int) -> dict[str, Any]:
     """Return the figures of building from files on disk, each time in a fresh process."""
-    files = checkpoints(folder, D, count)
+    files = checkpoints(folder, D, count)  # before anything is mapped that would take their place in memory
     program = [sys.executable, "-m", "benchmarks.basis", "--child", str(folder / "basis"), *map(str, files)]
     figures = [json.loads(subprocess.run(program, check=True, capture_output=True).stdout) for _ in range(repeats)]
     for found in figures:
@@ -147,11 +147,11 @@ def run(sizes: tuple[int, int] = SIZES, repeats: int = 7, folder: Path | None = 
     report: dict[str, Any] = {"D": D, "columns": columns, "threads": torch.get_num_threads(), "step": {}}
     with tempfile.TemporaryDirectory(dir=folder) as name:
         work = Path(name)
+        report["building"] = building(work, D, columns, max(1, repeats // 3))
         for precision in ("float32", "bfloat16", "float16"):
             random_basis(work / precision, D, columns, precision)
             report["step"][precision] = step(work / precision, D, columns, repeats)
             (work / precision).unlink()
-        report["building"] = building(work, D, columns, max(1, repeats // 3))
     return report
 
 
