@@ -23,6 +23,7 @@ from paper_figs import (
     rate,
     sizes,
     spectra,
+    tiny_subspace,
     toy,
     truncated,
 )
@@ -46,6 +47,7 @@ FIGURES: Mapping[str, Callable[[], None]] = {
     "learning_rate": learning_rate.draw,
     "spectra": spectra.draw,
     "truncated": truncated.draw,
+    "tiny_subspace": tiny_subspace.draw,
     "lora_similarity": lora_similarity.draw,
     "lora_amplification": lora_amplification.draw,
     "methods": functools.partial(methods.draw, TEXTS, "methods"),

@@ -14,6 +14,7 @@ from paper_figs.common import report, save
 SIZES = {"minilm2_trec": 2, "minilm4_trec": 4, "minilm_trec": 6}
 SIZED = ("full", "adapter", "bitfit", "lora", "probe")
 MARKS = "osv^D"
+INKS = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.GREY)
 
 
 def draw(label: str, name: str) -> None:
@@ -67,7 +68,7 @@ def draw_sizes() -> None:
             means = [row.mean or 0 for row in rows.values()]
             places = [layers + 0.05 * (i - len(SIZED) // 2) for layers in rows]
             spread = [row.sd or 0 for row in rows.values()]
-            ax.errorbar(places, means, yerr=spread, fmt=f"{MARKS[i]}-", label=method)
+            ax.errorbar(places, means, yerr=spread, fmt=f"{MARKS[i]}-", color=INKS[i], label=method)
         ax.set_xticks(list(found))
         ax.set_xlabel("layers of MiniLM that are kept")
         ax.set_ylabel("accuracy on the report split")
@@ -80,7 +81,7 @@ def draw_transfer() -> None:
     """Draw what was tuned on one task, scored on the others."""
     found = report("transfer")
     moved = found.transfer or {}
-    with plots.paper(2.2, wide=True) as fig:
+    with plots.paper(2.45, wide=True) as fig:
         picture.transfers(fig, moved, metric=found.metric)
         save(fig, "methods_transfer", moved)
 

@@ -18,24 +18,18 @@ from idim.dimension.result import DimensionResult
 from idim.errors import RequestError
 from idim.runs import table
 from paper_figs import gallery
-from paper_figs.common import COMMITTED, Desk, MissingRuns, at
+from paper_figs.common import COMMITTED, Desk, at
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("png", "pdf", "json")
 QUICK = ("gressmann", "li_grid", "lora_amplification", "kinds")
-AWAITED = {"methods_sizes", "methods_transfer"}  # figures whose runs may not have been made yet
 WIDTHS = {round(300 * plots.COLUMN), round(300 * plots.PAGE)}  # dots
 
 
 def draw(name: str, out: Path) -> None:
-    """Draw one figure into a folder, or skip where its runs may be missing and are."""
-    try:
-        with at(Desk(out=out)):
-            gallery.FIGURES[name]()
-    except MissingRuns as missing:
-        if name not in AWAITED:
-            raise
-        pytest.skip(str(missing))
+    """Draw one figure into a folder."""
+    with at(Desk(out=out)):
+        gallery.FIGURES[name]()
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -76,7 +70,7 @@ def test_every_figure_drawn_twice_has_the_same_bytes(name: str, tmp_path: Path) 
 
 def test_every_committed_picture_has_the_width_of_one_column_or_two() -> None:
     widths = {path.stem: int.from_bytes(path.read_bytes()[16:20], "big") for path in COMMITTED.out.glob("*.png")}
-    assert widths.keys() >= gallery.FIGURES.keys() - AWAITED
+    assert widths.keys() >= gallery.FIGURES.keys()
     assert {name: width for name, width in widths.items() if width not in WIDTHS} == {}
 
 
@@ -202,5 +196,5 @@ def test_outside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_page_shows_every_figure() -> None:
     page: Any = (ROOT / "docs" / "figures.md").read_text()
     shown = set(re.findall(r"\]\(\.\./paper_figs/drawn/(\w+)\.png\)", page))
-    assert shown >= gallery.FIGURES.keys() - AWAITED
+    assert shown >= gallery.FIGURES.keys()
     assert shown <= gallery.FIGURES.keys()
