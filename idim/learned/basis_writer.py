@@ -67,14 +67,8 @@ class BasisWriter:
         return starts
 
     def write(self, index: int, start: int, values: Tensor) -> Tensor:
-        """Write rows [start, start + n) of parameter ``index``, [its columns, n], and return them as they are stored.
-
-        Raises:
-            RequestError: for numbers that are not finite.
-        """
-        stored = (values / self.scale).to(self.dtype)
-        if not bool(torch.isfinite(stored).all()):
-            raise RequestError(f"a basis must be finite; received other numbers for {self.layout.names[index]!r}")
+        """Write rows [start, start + n) of parameter ``index``, [its columns, n], and return them as stored."""
+        stored = (values if self.scale == 1 else values / self.scale).to(self.dtype)
         size, item = self.layout.sizes[index], self.dtype.itemsize
         for j, column in enumerate(stored):
             self.file.seek(self.begin + self.starts[index] + (j * size + start) * item)

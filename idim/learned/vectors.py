@@ -27,7 +27,7 @@ from idim.spectral.pairing.subspaces import is_subspace
 from idim.spectral.reading.folders import open_files
 from idim.spectral.reading.sources import Source
 
-CHUNK = 1 << 23  # numbers in a chunk: 64 MiB of float64
+CHUNK = 3 << 20  # numbers in a chunk: 24 MiB of float64, which the allocator keeps for the next chunk
 STATISTICS = ("*running_mean", "*running_var")  # of batches: state, which no subspace moves
 
 
