@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from idim.errors import unknown
 from paper_figs import (
     budget,
+    costs,
     fine_tuning,
     fine_tuning_curves,
     gressmann,
@@ -26,6 +27,7 @@ from paper_figs import (
     tiny_subspace,
     toy,
     truncated,
+    tuning_variants,
 )
 from paper_figs.common import MissingRuns
 
@@ -45,6 +47,7 @@ FIGURES: Mapping[str, Callable[[], None]] = {
     "pretraining": pretraining.draw,
     "sizes": sizes.draw,
     "learning_rate": learning_rate.draw,
+    "tuning_variants": tuning_variants.draw,
     "spectra": spectra.draw,
     "truncated": truncated.draw,
     "tiny_subspace": tiny_subspace.draw,
@@ -56,6 +59,7 @@ FIGURES: Mapping[str, Callable[[], None]] = {
     "methods_together": methods.draw_together,
     "methods_sizes": methods.draw_sizes,
     "methods_transfer": methods.draw_transfer,
+    "methods_costs": costs.draw,
 }
 """Each writes its name with .pdf, .png and .json at the desk in force (:mod:`paper_figs.common`)."""
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from idim.methods.base import Attached, Group, Method, Setting, fill
+from idim.methods.base import Attached, CannotAttach, Group, Method, Setting, fill
 from idim.methods.places import body_parameters, nothing
 from idim.models import HEAD, has_head
 
@@ -57,8 +57,19 @@ class Full(Method):
     source: ClassVar[str] = "the usual fine-tuning"
 
     def attach(self, model: nn.Module, setting: Setting) -> Attached:
-        """Let every parameter move."""
-        return Moved(model, body_parameters(model))
+        """Let every parameter move.
+
+        Raises:
+            CannotAttach: when some are whole numbers, as those of a rounded base are.
+        """
+        body = body_parameters(model)
+        whole = [name for name, parameter in body.items() if not parameter.is_floating_point()]
+        if whole:
+            raise CannotAttach(
+                f"method 'full' moves every parameter, and whole numbers cannot move; received {len(whole)} of them, "
+                f"{whole[0]} the first: give a network that is not rounded, or a method that leaves the base alone"
+            )
+        return Moved(model, body)
 
 
 @dataclass(frozen=True, kw_only=True)

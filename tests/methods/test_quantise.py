@@ -203,3 +203,11 @@ def test_nothing_is_fetched_while_a_library_is_imported(monkeypatch: pytest.Monk
     assert "kernels" not in sys.modules
     assert importlib.import_module("kernels").__file__ == str(tmp_path / "kernels.py")
     monkeypatch.delitem(sys.modules, "kernels")
+
+
+def test_full_tuning_of_a_rounded_network_is_refused_in_one_line() -> None:
+    model = BERT.make()
+    quantise(model)
+    with pytest.raises(CannotAttach, match=r"whole numbers cannot move; received \d+ of them, .*rounded") as refused:
+        methods.attach(methods.parse("full"), model, Setting(seed=0, steps=1))
+    assert "\n" not in str(refused.value)
