@@ -13,6 +13,7 @@ from torch import nn
 
 from idim import projections
 from idim.errors import RequestError
+from idim.learned.basis_writer import save_basis
 from idim.spectral.pairing.pairs import Pairs, open_pairs
 from idim.subspace import Subspace
 
@@ -79,8 +80,18 @@ def test_every_kind_gives_the_merged_model(tmp_path, kind):
 
 
 def test_the_table_of_kinds_is_whole():
-    random = {name for name in projections.KINDS if name not in ("selector", "layerwise")}
+    random = {name for name in projections.KINDS if name not in ("selector", "layerwise", "basis")}
     assert random | {"layerwise:hadamard"} == set(KINDS)
+
+
+def test_a_learned_basis_gives_the_merged_model(tmp_path):
+    model, columns = net(), tmp_path / "basis.safetensors"
+    tensors = dict(model.named_parameters())
+    D = sum(tensor.numel() for tensor in tensors.values())
+    drawn = torch.randn(D, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    save_basis(columns, torch.linalg.qr(drawn).Q.float(), tensors, learned={})
+    merged = trained(tmp_path, model, projection=f"basis:{columns}")
+    agrees(open_pairs(tmp_path / "base.safetensors", tmp_path / "tuned"), merged)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
