@@ -28,7 +28,7 @@ BAD_REQUEST, INTERRUPTED = 2, 130
 
 NOISE = {  # what tyro says around the constraint and the value
     r"(Argument helptext|For full helptext).*": "",
-    r"^Value error: (Error parsing [A-Z]\w+: )?": "",
+    r"^Value error: (Error parsing [\w.]+: )?": "",
     r"^(Unrecognized options: )\1": r"\1",
     r"(Perhaps you meant: \S+).*": r"\1",
 }

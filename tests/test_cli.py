@@ -200,6 +200,25 @@ def test_a_complaint_is_one_line_without_a_frame_in_ascii_too() -> None:
         assert done.stderr == "idim: seeds must be at least 1; received 0\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["learn", "trajectory", "--task", "digits", "--lr", "0.1", "--points", "0", "--out", "basis"],
+            "points must be from 1 to 10,000; received 0",
+        ),
+        (["evaluate", "basis", "base"], "evaluate needs at least one tuned model; received none"),
+    ],
+)
+def test_a_command_below_a_command_complains_without_saying_where_it_was_read(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(["subspace", *arguments])
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err == f"idim: {line}\n"
+
+
 def test_both_ways_of_starting_are_one_program() -> None:
     environment = {**os.environ, "COLUMNS": "80"}
     outputs = [

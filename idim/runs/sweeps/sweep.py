@@ -75,9 +75,8 @@ def run_sweep(request: SweepRequest) -> SweepReport:
         finished = store.finished_keys()
         missing = [spec for spec in grid.specs if spec.key not in finished]
         store.plan(len(missing))
-        if request.engine == "ray" and not request.quiet and any(r.gpus for r in grid.resources.values()):
-            print(ON_CPU, file=sys.stderr)
-        with _shown(len(missing), quiet=request.quiet) as progress:
+        asks_gpus = request.engine == "ray" and any(r.gpus for r in grid.resources.values())
+        with _shown(len(missing), note=ON_CPU if asks_gpus else "", quiet=request.quiet) as progress:
             outcomes = engine.map(missing, progress)
     runs, trained = len(grid.specs), tuple(outcomes.values())
     return SweepReport(spec=request.spec, store=request.store, runs=runs, before=runs - len(missing), trained=trained)
@@ -118,12 +117,14 @@ def _finished(request: SweepRequest) -> set[str]:
 
 
 @contextmanager
-def _shown(runs: int, *, quiet: bool) -> Iterator[Callable[[Outcome], None]]:
-    """Yield a function that is told each finished run and shows it, unless ``quiet``."""
+def _shown(runs: int, *, note: str, quiet: bool) -> Iterator[Callable[[Outcome], None]]:
+    """Yield a function that is told each finished run and shows it below a note, unless ``quiet``."""
     from tqdm.auto import tqdm
 
     interval = 0.2 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
     with tqdm(total=runs, unit=" runs", disable=quiet, leave=False, mininterval=interval) as bar:
+        if note and not quiet:
+            bar.write(note, file=sys.stderr)
 
         def advance(outcome: Outcome) -> None:
             bar.set_postfix_str(str(outcome), refresh=False)
