@@ -16,6 +16,7 @@ the store has and goes on to the same report.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -24,15 +25,16 @@ from idim import models, projections, tasks
 from idim.dimension.bar import Bar
 from idim.dimension.bench import Bench
 from idim.dimension.procedure import Procedure
-from idim.dimension.progress import shown
+from idim.dimension.progress import Progress, shown
 from idim.dimension.protocols import protocol_for
 from idim.dimension.request import MeasureRequest
 from idim.dimension.result import DimensionResult
 from idim.errors import RequestError
 from idim.files import writable_folder
 from idim.parameters import Layout, choose
-from idim.runs import Store, engines
+from idim.runs import Engine, Store, engines
 from idim.runs.heads import HEAD_LR, usual_head
+from idim.runs.learner import in_precision
 from idim.runs.rows import check_texts
 from idim.runs.spec import Head
 from idim.runs.train import weights_folder
@@ -78,23 +80,66 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
     Raises:
         RequestError: when the request cannot be served, before anything trains.
     """
-    task = tasks.load(request.task, data=request.data)
-    model = models.resolve(task.default_model if request.model is None else request.model)
-    folder = output_folder(request)
-    request = dataclasses.replace(request, projection=projections.resolve(request.projection))
-    bar = Bar.parse(task.default_bar if request.bar is None else request.bar, metric=task.metric)
-    head, head_lr = head_of(request, task, model)
-    layout = Layout.of(_inside(request, task, model, head, seed=0))
-    d_range = _d_range(request, layout)
-    _check_fit(request, task, model, head, layout, d_range[0])
-    out = writable_folder(folder)
+    prepared = prepare(request)
+    out = writable_folder(output_folder(request))
     with (
         Store(request.store or out.absolute().parent / "store") as store,
         engines.create(request, store) as engine,
         shown(quiet=request.quiet) as progress,
     ):
-        bench = Bench(task, model, request.projection, protocol_for(request, task), engine, progress, head, head_lr)
-        return Procedure(request, bench, bar, layout.D, *d_range).result()
+        return prepared.result(engine, progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A measure that has been checked and can start.
+
+    Attributes:
+        request: what was asked, its projection named by the hash of its file where it has one.
+        task, model: what is learned, and by what.
+        bar: the score to reach.
+        head, head_lr: what becomes of a fresh last layer.
+        layout: the parameters inside the subspace.
+        d_min, d_max: the range of d.
+    """
+
+    request: MeasureRequest
+    task: Task
+    model: str
+    bar: Bar
+    head: Head
+    head_lr: float | None
+    layout: Layout
+    d_min: int
+    d_max: int
+
+    def result(self, engine: Engine, progress: Progress) -> DimensionResult:
+        """Train what the engine's store lacks, and return the answer."""
+        protocol = protocol_for(self.request, self.task)
+        bench = Bench(
+            self.task, self.model, self.request.projection, protocol, engine, progress, self.head, self.head_lr
+        )
+        return Procedure(self.request, bench, self.bar, self.layout.D, self.d_min, self.d_max).result()
+
+
+def prepare(request: MeasureRequest) -> Prepared:
+    """Check a request as far as that goes without training.
+
+    Raises:
+        RequestError: when it cannot be served.
+    """
+    task = tasks.load(request.task, data=request.data)
+    model = models.resolve(task.default_model if request.model is None else request.model)
+    request = dataclasses.replace(request, projection=projections.resolve(request.projection))
+    bar = Bar.parse(task.default_bar if request.bar is None else request.bar, metric=task.metric)
+    head, head_lr = head_of(request, task, model)
+    layout = Layout.of(_inside(request, task, model, head, seed=0))
+    d_min, d_max = _d_range(request, layout)
+    _check_fit(request, task, model, head, layout, d_min)
+    return Prepared(
+        request=request, task=task, model=model, bar=bar, head=head, head_lr=head_lr, layout=layout, d_min=d_min,
+        d_max=d_max,
+    )  # fmt: skip
 
 
 def head_of(request: MeasureRequest, task: Task, model: str) -> tuple[Head, float | None]:
@@ -126,6 +171,7 @@ def _inside(request: MeasureRequest, task: Task, model: str, head: Head, *, seed
         weights=weights,
         next_token=task.next_token,
     )
+    net = in_precision(net, protocol_for(request, task).recipe.precision)
     check_texts(model, task, task.recipe.length if request.length is None else request.length)
     if head == "inside":
         return choose(net).inside

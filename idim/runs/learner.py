@@ -39,8 +39,13 @@ def network(spec: RunSpec, task: Task, weights: Path | None) -> nn.Module:
             f"head {spec.head!r} needs a network with a module named {models.HEAD!r}, as pretrained ones have; "
             f"received {spec.model!r}: use head inside"
         )
-    model = model.to(getattr(torch, spec.recipe.precision))
-    if spec.recipe.precision == "bfloat16" and models.has_head(model):
+    return in_precision(model, spec.recipe.precision)
+
+
+def in_precision(model: nn.Module, precision: str) -> nn.Module:
+    """Return a network in the precision of a recipe, its fresh head no less precise than float32; it is changed."""
+    model = model.to(getattr(torch, precision))
+    if precision == "bfloat16" and models.has_head(model):
         model.get_submodule(models.HEAD).float()  # a step of a fresh layer is smaller than its rounding
     return model
 
