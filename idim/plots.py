@@ -165,3 +165,39 @@ def plain_log_ticks(ax: Axes) -> None:
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=99))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def bound_curve(
+    ax: Axes,
+    *,
+    d: Sequence[int],
+    bound: Sequence[float],
+    train: Sequence[float],
+    test: Sequence[float],
+    guess: float,
+) -> Axes:
+    """Draw shares of wrong answers, and what bounds them, against the dimension of the subspace; both axes logarithmic.
+
+    Args:
+        ax: where to draw.
+        d: dimensions, ascending.
+        bound: upper bound on the risk.
+        train: share of training rows that are answered wrongly.
+        test: the same for rows of the report split.
+        guess: risk of guessing, from which on a bound says nothing.
+    """
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.axhline(guess, color=GREY, lw=1, ls="--", label="guessing")
+    ax.plot(d, bound, "o-", color=BLUE, label="bound")
+    ax.plot(d, test, "s-", color=ORANGE, label="test rows")
+    ax.plot(d, train, "v-", color=GREEN, label="training rows")
+    best = min(range(len(d)), key=bound.__getitem__)
+    ax.annotate(
+        f"{100 * bound[best]:.1f} %", (d[best], bound[best]), ha="center", xytext=(0, 6), textcoords="offset points",
+        color=BLUE, weight="bold",
+    )  # fmt: skip
+    ax.set_xlabel("subspace coordinates d")
+    ax.set_ylabel("share of wrong answers")
+    plain_log_ticks(ax)
+    return ax
