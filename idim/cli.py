@@ -23,6 +23,7 @@ from idim.figures import FiguresRequest
 from idim.learned.request import DeltasRequest, EvaluateRequest, SubspaceRequest
 from idim.runs.sweeps.request import ExportRequest, StatusRequest, SweepRequest
 from idim.spectral.request import SpectrumRequest
+from idim.theory.request import BoundRequest
 
 BAD_REQUEST, INTERRUPTED = 2, 130
 
@@ -39,6 +40,7 @@ Request = (
     | SpectrumRequest
     | MethodsRequest
     | SubspaceRequest
+    | BoundRequest
     | SweepRequest
     | StatusRequest
     | ExportRequest
@@ -49,6 +51,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "spectrum": SpectrumRequest,
     "methods": MethodsRequest,
     "subspace": SubspaceRequest,
+    "bound": BoundRequest,
     "sweep": SweepRequest,
     "status": StatusRequest,
     "export": ExportRequest,
@@ -116,6 +119,8 @@ def _serve(request: Request) -> int:
         return _methods(request)
     if isinstance(request, SubspaceRequest):
         return _subspace(request)
+    if isinstance(request, BoundRequest):
+        return _bound(request)
     if isinstance(request, SweepRequest):
         return _sweep(request)
     if isinstance(request, ExportRequest):
@@ -172,6 +177,17 @@ def _subspace(request: SubspaceRequest) -> int:
         said = str(learning.learn_trajectory(asked))
     if not asked.quiet:
         print(said)
+    return 0
+
+
+def _bound(request: BoundRequest) -> int:
+    from idim.theory.bounding import run_bound
+
+    report = run_bound(request)
+    folder = report.save(request.out)
+    if not request.quiet:
+        print(report)
+        print(f"\nwrote {folder / 'report.json'}")
     return 0
 
 
