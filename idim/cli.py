@@ -16,11 +16,12 @@ from typing import Any
 
 import tyro
 
+from idim.comparison.request import CompareRequest, SubspaceRequest
 from idim.delta_tuning.request import MethodsRequest
 from idim.dimension.request import MeasureRequest
 from idim.errors import RequestError
 from idim.figures import FiguresRequest
-from idim.learned.request import DeltasRequest, EvaluateRequest, SubspaceRequest
+from idim.learned.request import CurvatureRequest, DeltasRequest, EvaluateRequest
 from idim.runs.sweeps.request import ExportRequest, StatusRequest, SweepRequest
 from idim.spectral.request import SpectrumRequest
 from idim.theory.request import BoundRequest
@@ -168,9 +169,15 @@ def _methods(request: MethodsRequest) -> int:
 def _subspace(request: SubspaceRequest) -> int:
     from idim.learned import learning
 
+    if isinstance(request.action, CompareRequest):
+        return _compare(request.action)
     asked = request.action if isinstance(request.action, EvaluateRequest) else request.action.kind
     if isinstance(asked, EvaluateRequest):
         said = str(learning.evaluate(asked))
+    elif isinstance(asked, CurvatureRequest):
+        from idim.learned.looking import learn_curvature
+
+        said = str(learn_curvature(asked))
     elif isinstance(asked, DeltasRequest):
         said = "\n\n".join(map(str, learning.learn_deltas(asked)))
     else:
@@ -188,6 +195,18 @@ def _bound(request: BoundRequest) -> int:
     if not request.quiet:
         print(report)
         print(f"\nwrote {folder / 'report.json'}")
+    return 0
+
+
+def _compare(request: CompareRequest) -> int:
+    from idim.comparison.compare import output_folder, run_compare
+
+    folder = output_folder(request)
+    report = run_compare(request)
+    report.save(folder)
+    if not request.quiet:
+        print(report)
+        print(f"\nwrote report.json, compare.png and the bases in {folder}")
     return 0
 
 

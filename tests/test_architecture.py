@@ -18,6 +18,7 @@ FLOORS = [
     {"methods", "spectral"},
     {"runs"},
     {"delta_tuning", "dimension", "figures", "learned", "theory"},
+    {"comparison"},
     {"cli"},
     {"__main__"},
 ]

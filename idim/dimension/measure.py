@@ -26,7 +26,7 @@ from idim.dimension.bar import Bar
 from idim.dimension.bench import Bench
 from idim.dimension.procedure import Procedure
 from idim.dimension.progress import Progress, shown
-from idim.dimension.protocols import protocol_for
+from idim.dimension.protocols import Protocol, protocol_for
 from idim.dimension.request import MeasureRequest
 from idim.dimension.result import DimensionResult
 from idim.errors import RequestError
@@ -113,11 +113,15 @@ class Prepared:
     d_min: int
     d_max: int
 
+    @property
+    def protocol(self) -> Protocol:
+        """How each run trains."""
+        return protocol_for(self.request, self.task)
+
     def result(self, engine: Engine, progress: Progress) -> DimensionResult:
         """Train what the engine's store lacks, and return the answer."""
-        protocol = protocol_for(self.request, self.task)
         bench = Bench(
-            self.task, self.model, self.request.projection, protocol, engine, progress, self.head, self.head_lr
+            self.task, self.model, self.request.projection, self.protocol, engine, progress, self.head, self.head_lr
         )
         return Procedure(self.request, bench, self.bar, self.layout.D, self.d_min, self.d_max).result()
 

@@ -17,7 +17,6 @@ alone: with the eigenpairs :math:`(\lambda_j, v_j)` of the others' part and h th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from torch import Tensor
 from idim.errors import RequestError
 from idim.files import write_json
 from idim.learned.building import directions
+from idim.learned.overlap import Chance, chance
 from idim.learned.vectors import Vectors
 from idim.parameters import Layout
 from idim.projections.basis_file import BasisFile
@@ -54,16 +54,15 @@ class Coverage:
     shares: tuple[tuple[float, ...], ...]
     norms: tuple[float, ...]
 
-    def random(self, d: int) -> tuple[float, float]:
-        """Return mean and standard deviation of the share in a random subspace of dimension d."""
-        D = self.D
-        return d / D, math.sqrt(2 * d * (D - d) / (D * D * (D + 2)))
+    def random(self, d: int) -> Chance:
+        """Return the share in a random subspace of dimension d."""
+        return chance(d, self.D)
 
     def save(self, path: Path) -> None:
         """Write all shares as JSON, with the zero line."""
         columns = max(map(len, self.shares))
         zero = [self.random(d) for d in range(1, columns + 1)]
-        write_json(path, {**asdict(self), "random": [{"mean": mean, "std": std} for mean, std in zero]})
+        write_json(path, {**asdict(self), "random": [{"mean": share.mean, "std": share.sd} for share in zero]})
 
     def rows(self) -> list[list[str]]:
         """Return the table: a row for each name, the shares in percent at a few d."""
@@ -72,7 +71,7 @@ class Coverage:
         rows = [["share in %, d =", *map(str, dims)]]
         for name, shares in zip(self.names, self.shares, strict=True):
             rows.append([name, *(f"{100 * shares[d - 1]:.2f}" if d <= len(shares) else "" for d in dims)])
-        return [*rows, ["random", *(f"{100 * self.random(d)[0]:.2g}" for d in dims)]]
+        return [*rows, ["random", *(f"{100 * self.random(d).mean:.2g}" for d in dims)]]
 
     def __str__(self) -> str:
         rows = self.rows()

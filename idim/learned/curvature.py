@@ -20,6 +20,7 @@ gradients of the whole data set; nothing of size D × D is made.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -29,7 +30,7 @@ from idim.errors import RequestError
 from idim.learned.objective import Objective, flat
 
 
-class Curvature:
+class Curvature(ABC):
     """A symmetric D × D matrix of an objective, known by its products: linear in v, and ⟨u, A v⟩ = ⟨A u, v⟩.
 
     Args:
@@ -56,9 +57,9 @@ class Curvature:
         identity = torch.eye(self.D, dtype=self.dtype, device=self.device)
         return torch.stack([self.matvec(column) for column in identity], dim=1)
 
+    @abstractmethod
     def _product(self, inputs: Tensor, targets: Tensor, v: Sequence[Tensor]) -> Tensor:
         """Return the product for the mean loss over some rows."""
-        raise NotImplementedError
 
 
 class Hessian(Curvature):

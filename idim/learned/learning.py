@@ -19,11 +19,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from idim import models, tasks
 from idim.errors import RequestError
 from idim.files import writable_folder
 from idim.learned.building import Built, build
+from idim.learned.cost import Cost, cost_of
 from idim.learned.coverage import Coverage, coverage, leave_one_out
 from idim.learned.request import DeltasRequest, EvaluateRequest, TrajectoryRequest
 from idim.learned.vectors import Vectors, layout_of, open_model
@@ -41,36 +43,51 @@ def learn_trajectory(request: TrajectoryRequest) -> Built:
         RequestError: when the request cannot be served, the training fails, or all checkpoints are the same.
     """
     writable_folder(request.out.absolute().parent)
-    files, apart = (list(request.checkpoints), ()) if request.checkpoints else trained(request)
+    files, apart, cost = _followed(request)
     sources = [open_model(file) for file in files]
     layout = layout_of(sources[0], include=request.include, exclude=(*request.exclude, *apart))
-    return build(
-        Vectors(sources, base=sources[0], layout=layout, centred=request.centre == "mean"),
-        request.out,
-        columns=request.columns,
-        by_layer=request.by_layer,
-        precision=request.precision,
-        fits_any=request.fits_any,
-        learned={"how": "trajectory", "centre": request.centre, "by_layer": request.by_layer},
-    )
+    vectors = Vectors(sources, base=sources[0], layout=layout, centred=request.centre == "mean")
+    return _built(request, vectors, how="trajectory", centre=request.centre, cost=cost)
 
 
-def trained(request: TrajectoryRequest) -> tuple[list[Path], tuple[str, ...]]:
-    """Return the checkpoints of a training, from its initial parameters on, and patterns of what it treats apart.
+def _followed(request: TrajectoryRequest) -> tuple[list[Path], tuple[str, ...], Cost | None]:
+    """Return the checkpoints, patterns of what is no part of the subspace, and what they cost where that is known."""
+    if request.checkpoints:
+        return list(request.checkpoints), (), None
+    spec = training(request)
+    rows = len(tasks.load(spec.task, data=request.data).train)
+    return trained(request), set_apart(spec), cost_of([spec], train_rows=rows)
+
+
+def trained(request: TrajectoryRequest) -> list[Path]:
+    """Return the checkpoints of a training, from its initial parameters on.
 
     Raises:
         RequestError: when the training cannot be made, or fails.
     """
     spec = training(request)
-    folder = request.store or request.out.absolute().parent / "store"
-    with Store(folder) as store:
-        keep = Keep(folder=store.path / ARTIFACTS, steps=spaced(spec.recipe.steps, request.points))
-        with Serial(store, data=request.data, keep=keep) as engine:
-            outcome = engine.map([spec])[spec.key]
+    with Store(request.store or request.out.absolute().parent / "store") as store:
+        files = checkpoints(store, spec, steps=spaced(spec.recipe.steps, request.points), data=request.data)
+    return files[:-1]  # the last step is the tuned network
+
+
+def checkpoints(store: Store, spec: RunSpec, *, steps: Sequence[int], data: Path | None) -> list[Path]:
+    """Return the files of a training, made now unless the store has them: at its start, after some steps, at its end.
+
+    Raises:
+        RequestError: when the training fails.
+    """
+    keep = Keep(folder=store.path / ARTIFACTS, steps=tuple(steps))
+    with Serial(store, data=data, keep=keep) as engine:
+        outcome = engine.map([spec])[spec.key]
     if outcome.failed:
-        raise RequestError(f"the training of a trajectory must succeed; received: {outcome.message}")
-    names = keep.names(spec)[:-1]  # the last step is the tuned network
-    return [keep.path(spec) / name for name in names], () if spec.head == "inside" else (f"{models.HEAD}.*",)
+        raise RequestError(f"the training that a subspace is learned from must succeed; received: {outcome.message}")
+    return [keep.path(spec) / name for name in keep.names(spec)]
+
+
+def set_apart(spec: RunSpec) -> tuple[str, ...]:
+    """Return patterns of the parameters that a training treats apart from those inside the subspace."""
+    return () if spec.head == "inside" else (f"{models.HEAD}.*",)
 
 
 def training(request: TrajectoryRequest) -> RunSpec:
@@ -118,17 +135,24 @@ def learn_deltas(request: DeltasRequest) -> tuple[Built, Coverage]:
     base, tuned = open_model(request.base), _opened(request.tuned)
     layout = layout_of(base, include=request.include, exclude=request.exclude)
     apart = leave_one_out(Vectors(tuned, base=base, layout=layout), centred=request.centred)
-    built = build(
-        Vectors(tuned, base=base, layout=layout, centred=request.centred),
+    vectors = Vectors(tuned, base=base, layout=layout, centred=request.centred)
+    built = _built(request, vectors, how="deltas", centred=request.centred, cost=None)
+    apart.save(request.out.with_suffix(".json"))
+    return built, apart
+
+
+def _built(request: TrajectoryRequest | DeltasRequest, vectors: Vectors, *, cost: Cost | None, **about: Any) -> Built:
+    """Write the basis that a request asks for, with what it was learned from and at what cost, where that is known."""
+    about |= {"by_layer": request.by_layer} | ({} if cost is None else {"cost": cost.to_json()})
+    return build(
+        vectors,
         request.out,
         columns=request.columns,
         by_layer=request.by_layer,
         precision=request.precision,
         fits_any=request.fits_any,
-        learned={"how": "deltas", "centred": request.centred, "by_layer": request.by_layer},
+        learned=about,
     )
-    apart.save(request.out.with_suffix(".json"))
-    return built, apart
 
 
 def evaluate(request: EvaluateRequest) -> Coverage:

@@ -75,6 +75,62 @@ class TrajectoryRequest:
             raise RequestError(f"points must be from 1 to {MOST_POINTS:,}; received {self.points}")
         if self.steps is not None and self.steps < 1:
             raise RequestError(f"steps must be at least 1; received {self.steps}")
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        """Refuse more columns than checkpoints after the first can span, before anything trains."""
+        most = len(self.checkpoints) - 1 if self.checkpoints else min(self.points, self.steps or self.points)
+        if self.columns is not None and not 1 <= self.columns <= most:
+            raise RequestError(
+                f"columns must be from 1 to {most}, the checkpoints after the first; received {self.columns}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvatureRequest:
+    """Learn a basis from a network where it stands: leading directions of curvature, or of gradients of single rows."""
+
+    task: str
+    """Whose training rows: a name as for measure."""
+    model: str | None = None
+    """Which network: a name as for measure; start:FILE:NAME looks at a checkpoint. Default: the task's own."""
+    of: Literal["hessian", "gauss-newton", "gradients"] = "hessian"
+    """Eigenvectors largest in magnitude of the Hessian or the Gauss-Newton matrix, or singular directions of the
+    gradients of single rows."""
+    columns: int = 20
+    """Columns of the basis."""
+    rows: int | None = None
+    """Rows of the training split that are looked at, chosen by the hash of their number. Default: at most 1,000."""
+    seed: int = 0
+    """Of initialisation: the basis is for the network of this seed."""
+    length: int | None = None
+    """Tokens after which a text is cut, in place of the recipe's."""
+    tolerance: float = 1e-3
+    """Largest residual of an eigenpair, as a share of the first eigenvalue."""
+    products: int = 1000
+    """Products with the matrix that may be made, each of about three gradients of all rows."""
+    include: tuple[str, ...] = ("*",)
+    """Name patterns of the parameters that the basis is over."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of those it is not. Default: what a training treats apart."""
+    fits_any: bool = False
+    """Let the basis fit any values of these parameters, not only those it was learned at."""
+    precision: Precision = "float32"
+    """Of the stored numbers."""
+    out: Path
+    """The file to write."""
+    data: Path | None = None
+    """Folder of the data sets. Default: the environment's IDIM_DATA."""
+    quiet: bool = False
+    """Only the file."""
+
+    def __post_init__(self) -> None:
+        paths_from_text(self, "out", "data")
+        for name in ("columns", "rows", "products", "length"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise RequestError(f"{name} must be at least 1; received {value}")
+        if not 0 < self.tolerance < 1:
+            raise RequestError(f"tolerance must be above 0 and below 1; received {self.tolerance}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,14 +199,5 @@ class LearnRequest:
     kind: (
         Annotated[TrajectoryRequest, tyro.conf.subcommand("trajectory")]
         | Annotated[DeltasRequest, tyro.conf.subcommand("deltas")]
-    )
-
-
-@dataclass(frozen=True)
-class SubspaceRequest:
-    """Learn subspaces from data, and say what they hold."""
-
-    action: (
-        Annotated[LearnRequest, tyro.conf.subcommand("learn")]
-        | Annotated[EvaluateRequest, tyro.conf.subcommand("evaluate")]
+        | Annotated[CurvatureRequest, tyro.conf.subcommand("curvature")]
     )

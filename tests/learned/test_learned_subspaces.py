@@ -145,7 +145,8 @@ def test_coverage_is_the_share_inside_for_every_number_of_columns(tmp_path):
 def test_the_zero_line_is_that_of_random_subspaces():
     x, seeds, d = normal(D), 300, 7
     shares = torch.stack([(span(seed, rank=d).T @ x).square().sum() / x.square().sum() for seed in range(seeds)])
-    mean, std = Coverage(what="", D=D, names=(), shares=(), norms=()).random(d)
+    zero = Coverage(what="", D=D, names=(), shares=(), norms=()).random(d)
+    mean, std = zero.mean, zero.sd
     law = stats.beta(d / 2, (D - d) / 2)
     assert (mean, std) == pytest.approx((law.mean(), law.std()))
     assert abs(float(shares.mean()) - mean) < 4 * std / math.sqrt(seeds)
@@ -190,10 +191,9 @@ def test_a_task_is_trained_and_its_trajectory_learned(tmp_path, capsys):
         engine="serial", quiet=True, out=tmp_path / "out",
     )  # fmt: skip
     assert found.D == 610
-    assert command(*asked, *places, "--columns", "9") == 2
-    assert "at most the rank of what they are learned from, 6 of 7 vectors; received 9" in capsys.readouterr().err
+    assert open_basis(tmp_path / "basis.safetensors").learned["cost"] == {"runs": 1, "steps": 30, "rows": 30 * 64}
     assert command(*asked[:-2], "--lr", "1e30", *places) == 2
-    assert "the training of a trajectory must succeed; received: " in capsys.readouterr().err
+    assert "the training that a subspace is learned from must succeed; received: " in capsys.readouterr().err
 
 
 def test_requests_that_cannot_be_served_are_one_line(tmp_path, capsys):
@@ -233,6 +233,13 @@ def test_requests_that_cannot_be_served_are_one_line(tmp_path, capsys):
 def test_requests_are_checked_in_python_too(tmp_path):
     with pytest.raises(RequestError, match="points must be from 1"):
         TrajectoryRequest(task="digits", lr=0.1, points=0, out=tmp_path / "b")
+    for options, most in (({"points": 3}, 3), ({"points": 50, "steps": 4}, 4)):
+        with pytest.raises(RequestError, match=rf"columns must be from 1 to {most}, .*; received 99"):
+            TrajectoryRequest(task="digits", lr=0.1, columns=99, out=tmp_path / "b", **options)
+    with pytest.raises(RequestError, match=r"columns must be from 1 to 50, .*; received 0"):
+        TrajectoryRequest(task="digits", lr=0.1, columns=0, out=tmp_path / "b")
+    with pytest.raises(RequestError, match=r"columns must be from 1 to 1, .*; received 2"):
+        TrajectoryRequest(checkpoints=(tmp_path / "a", tmp_path / "c"), columns=2, out=tmp_path / "b")
     with pytest.raises(RequestError, match="at least two tuned models"):
         DeltasRequest(base=tmp_path, tuned=(), out=tmp_path / "b")
     with pytest.raises(RequestError, match="at least one tuned model"):

@@ -1,0 +1,265 @@
+r"""``compare``: train a network in subspaces of many kinds at the same d, and put the kinds side by side.
+
+1. *check* – tasks, shapes, overlaps, kinds and dims, before anything trains;
+2. *zero line* – a random subspace on every task, and with it the full trainings and the bar that all kinds share;
+3. *find* – every subspace, from the full training of seed 0, from its start, or from other tasks
+   (:mod:`idim.comparison.finding`), and what that cost;
+4. *measure* – score against d in each, and d_int at the shared bar (:mod:`idim.dimension`);
+5. *transfer* – where asked: the same subspaces on unseen tasks, from the same initial parameters.
+
+Everything is a function of finished runs and of kept bases, so a killed comparison that is started again goes on.
+
+A subspace found from data belongs to one network at one place: it has the one seed it was found from, where a random
+one is drawn anew with every seed. What finding it cost is counted apart and not part of its score.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from idim import tasks
+from idim.comparison.contender import Contender
+from idim.comparison.finding import ZERO, Workshop, check_kind
+from idim.comparison.report import CompareReport, Row
+from idim.comparison.request import CompareRequest
+from idim.dimension.measure import Prepared, prepare
+from idim.dimension.progress import Later, Progress, shown
+from idim.dimension.request import MeasureRequest
+from idim.dimension.result import DimensionResult
+from idim.errors import RequestError
+from idim.files import writable_folder
+from idim.projections import least_d
+from idim.runs import Engine, Outcome, RunSpec, Store, engines
+from idim.runs.environment import versions
+from idim.tasks import Task
+from idim.tasks.overlap import check_unseen
+
+Zeros = dict[str, DimensionResult]
+
+
+def compare(model: str | None = None, task: str = "digits", **options: object) -> CompareReport:
+    """Put subspaces of many kinds side by side for ``model`` on ``task``.
+
+    Args:
+        model: a model's name, as for :func:`idim.measure`; None for the task's default.
+        task: a task's name.
+        options: the other fields of :class:`~idim.comparison.request.CompareRequest`.
+
+    Returns:
+        For every kind: score against d, d_int at the shared bar, what finding it cost, and the same on unseen tasks.
+
+    Raises:
+        RequestError: when the request cannot be served, before anything trains.
+    """
+    return run_compare(CompareRequest(model=model, task=task, **options))  # type: ignore[arg-type]
+
+
+def output_folder(request: CompareRequest) -> Path:
+    """Return where this request writes: ``out``, or a name made of what is compared.
+
+    Raises:
+        RequestError: for an unknown task.
+    """
+    if request.out is not None:
+        return request.out
+    model = tasks.load(request.task, data=request.data).default_model if request.model is None else request.model
+    name = f"subspaces-{request.task}-{model}"
+    return Path("idim-out") / "".join(c if c.isalnum() or c in "-_.," else "_" for c in name)
+
+
+def run_compare(request: CompareRequest) -> CompareReport:
+    """Serve a request: train what the store lacks, find the subspaces, and return the report without writing it.
+
+    Raises:
+        RequestError: when the request cannot be served, before anything trains.
+    """
+    plan = planned(request)
+    out = writable_folder(output_folder(request))
+    with (
+        Store(request.store or out.absolute().parent / "store") as store,
+        engines.create(request, store) as engine,
+        shown(quiet=request.quiet) as progress,
+    ):
+        return Comparison(plan=plan, store=store, engine=engine, progress=progress, folder=out).report()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A request that has been checked.
+
+    Attributes:
+        request: what was asked.
+        task: what subspaces are found for.
+        unseen: tasks that they are used on besides.
+        others: tasks that deltas are learned from.
+        zero: the measure of the zero line, by task.
+    """
+
+    request: CompareRequest
+    task: Task
+    unseen: tuple[Task, ...]
+    others: tuple[Task, ...]
+    zero: dict[str, Prepared]
+
+    @property
+    def main(self) -> Prepared:
+        """The zero line on the task."""
+        return self.zero[self.task.name]
+
+
+def planned(request: CompareRequest) -> Plan:
+    """Check a request as far as that goes without training.
+
+    Raises:
+        RequestError: when it cannot be served.
+    """
+    named = [[tasks.load(n, data=request.data) for n in names] for names in (request.held_out, request.tuned_on)]
+    task, (unseen, others) = tasks.load(request.task, data=request.data), named
+    for other in (*unseen, *others):
+        _check_shape(task, other)
+    check_unseen(unseen, [task, *others])
+    check_unseen(others, [task])
+    for kind in request.wanted:
+        check_kind(kind, task.recipe.optimizer)
+    model = request.model or task.default_model
+    zero = {t.name: prepare(asked(request, t.name, model, ZERO, request.dimensions)) for t in (task, *unseen)}
+    steps = zero[task.name].protocol.recipe.steps
+    if request.burn_in is not None and request.burn_in >= steps:
+        raise RequestError(f"burn_in must be less than the {steps} steps of full training; received {request.burn_in}")
+    if not zero[task.name].bar.relative and request.reference_lr is None:
+        raise RequestError(
+            f"full training needs a rate: with the absolute bar {zero[task.name].bar} none is tuned; received none: "
+            "give reference_lr, or a relative bar"
+        )
+    return Plan(request=request, task=task, unseen=tuple(unseen), others=tuple(others), zero=zero)
+
+
+def asked(request: CompareRequest, task: str, model: str, projection: str, dims: tuple[int, ...]) -> MeasureRequest:
+    """Return what a comparison asks of a measure: the engine is the comparison's own."""
+    return MeasureRequest(
+        task=task,
+        model=model,
+        projection=projection,
+        bar=request.bar,
+        dims=",".join(map(str, dims)),
+        seeds=request.seeds,
+        reference_seeds=request.reference_seeds,
+        lr=request.lr,
+        reference_lr=request.reference_lr,
+        steps=request.steps,
+        engine="serial",
+        data=request.data,
+        quiet=True,
+    )
+
+
+def _check_shape(task: Task, other: Task) -> None:
+    mine, theirs = (task.input_shape, task.outputs), (other.input_shape, other.outputs)
+    if mine != theirs:
+        raise RequestError(
+            f"other tasks must have the shape of {task.name}, rows {list(mine[0])} and {mine[1]} outputs; received "
+            f"{other.name} with {list(theirs[0])} and {theirs[1]}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One comparison at work."""
+
+    plan: Plan
+    store: Store
+    engine: Engine
+    progress: Progress
+    folder: Path
+
+    def report(self) -> CompareReport:
+        """Train and find what is needed, and return the answer."""
+        request, main = self.plan.request, self.plan.main
+        zeros = {name: self._measured(ZERO, prepared) for name, prepared in self.plan.zero.items()}
+        bench, left_out = self._workshop(zeros[self.plan.task.name]), {}
+        rows = []
+        for kind in request.wanted:
+            try:
+                rows.append(self._row(bench.find(kind), zeros))
+            except RequestError as error:  # the others are still worth having
+                left_out[kind] = str(error)
+        return CompareReport(
+            task=self.plan.task.name,
+            unseen=tuple(task.name for task in self.plan.unseen),
+            learn_from=tuple(task.name for task in self.plan.others),
+            model=main.model,
+            metric=self.plan.task.metric,
+            D=main.layout.D,
+            dims=request.dimensions,
+            steps=bench.full.recipe.steps,
+            full={name: dict(zero.reference) for name, zero in zeros.items()},
+            bar={name: dict(zero.bar) for name, zero in zeros.items()},
+            rows=tuple(rows),
+            left_out=left_out,
+            versions={**versions(), "machine": platform.machine()},
+        )
+
+    def _workshop(self, zero: DimensionResult) -> Workshop:
+        main, lr = self.plan.main, self.plan.request.reference_lr or zero.reference["lr"]
+        full = RunSpec(
+            task=self.plan.task.name,
+            fingerprint=self.plan.task.fingerprint,
+            model=main.model,
+            method="full",
+            lr=lr,
+            recipe=main.protocol.recipe,
+            seed=0,
+            head=main.head,
+            head_lr=main.head_lr,
+        )
+        return Workshop(
+            request=self.plan.request,
+            store=self.store,
+            folder=writable_folder(self.folder / "bases"),
+            task=self.plan.task,
+            others=self.plan.others,
+            full=full,
+            layout=main.layout,
+        )
+
+    def _row(self, contender: Contender, zeros: Zeros) -> Row:
+        found = {name: self._in(contender, name, zero) for name, zero in zeros.items()}
+        return Row(contender=contender, results={name: result for name, result in found.items() if result is not None})
+
+    def _in(self, contender: Contender, task: str, zero: DimensionResult) -> DimensionResult | None:
+        """Return the measure in one subspace at the bar of the zero line; None where it has none of the dims."""
+        least = least_d(contender.projection, layers=self.plan.main.layout.layers)
+        dims = tuple(d for d in self.plan.request.dimensions if least <= d <= contender.most_d)
+        if not dims:
+            return None
+        request = asked(self.plan.request, task, contender.model, contender.projection, dims)
+        if not contender.seeded:
+            request = dataclasses.replace(request, seeds=1)
+        if contender.starts:  # its full training would be another one
+            bar = zero.bar.get("perplexity", zero.bar["value"])
+            request = dataclasses.replace(request, bar=f"absolute:{bar!r}")
+        elif zero.reference["lr"] is not None:
+            request = dataclasses.replace(request, reference_lr=zero.reference["lr"])
+        return self._measured(contender.label, prepare(request))
+
+    def _measured(self, label: str, prepared: Prepared) -> DimensionResult:
+        return prepared.result(self.engine, _Named(self.progress, f"{label} on {prepared.task.name}"))
+
+
+class _Named(Progress):
+    """Says which subspace is measured before the stage of the measure."""
+
+    def __init__(self, inner: Progress, name: str) -> None:
+        self.inner, self.name = inner, name
+
+    def begin(self, stage: str, specs: Sequence[RunSpec], later: Later) -> None:
+        """Say what is left."""
+        self.inner.begin(f"{self.name}, {stage}", specs, later)
+
+    def advance(self, outcome: Outcome) -> None:
+        """Say what is left, and the score."""
+        self.inner.advance(outcome)
