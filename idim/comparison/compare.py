@@ -5,7 +5,8 @@ r"""``compare``: train a network in subspaces of many kinds at the same d, and p
 3. *find* – every subspace, from the full training of seed 0, from its start, or from other tasks
    (:mod:`idim.comparison.finding`), and what that cost;
 4. *measure* – score against d in each, and d_int at the shared bar (:mod:`idim.dimension`);
-5. *transfer* – where asked: the same subspaces on unseen tasks, from the same initial parameters.
+5. *transfer* – where asked: the same subspaces on unseen tasks, from the same initial parameters and at the rates that
+   were found on the task.
 
 Everything is a function of finished runs and of kept bases, so a killed comparison that is started again goes on.
 
@@ -179,7 +180,7 @@ class Comparison:
     def report(self) -> CompareReport:
         """Train and find what is needed, and return the answer."""
         request, main = self.plan.request, self.plan.main
-        zeros = {name: self._measured(ZERO, prepared) for name, prepared in self.plan.zero.items()}
+        zeros = self._zeros()
         bench, left_out = self._workshop(zeros[self.plan.task.name]), {}
         rows = []
         for kind in request.wanted:
@@ -202,6 +203,16 @@ class Comparison:
             left_out=left_out,
             versions={**versions(), "machine": platform.machine()},
         )
+
+    def _zeros(self) -> Zeros:
+        """Return the zero line on every task; unseen ones take its rates, and those of full training, from the task."""
+        name = self.plan.task.name
+        first = self._measured(ZERO, self.plan.main)
+        return {name: first} | {
+            other: self._measured(ZERO, prepare(_at_rates_of(first, prepared.request)))
+            for other, prepared in self.plan.zero.items()
+            if other != name
+        }
 
     def _workshop(self, zero: DimensionResult) -> Workshop:
         main, lr = self.plan.main, self.plan.request.reference_lr or zero.reference["lr"]
@@ -227,27 +238,35 @@ class Comparison:
         )
 
     def _row(self, contender: Contender, zeros: Zeros) -> Row:
-        found = {name: self._in(contender, name, zero) for name, zero in zeros.items()}
-        return Row(contender=contender, results={name: result for name, result in found.items() if result is not None})
-
-    def _in(self, contender: Contender, task: str, zero: DimensionResult) -> DimensionResult | None:
-        """Return the measure in one subspace at the bar of the zero line; None where it has none of the dims."""
         least = least_d(contender.projection, layers=self.plan.main.layout.layers)
         dims = tuple(d for d in self.plan.request.dimensions if least <= d <= contender.most_d)
-        if not dims:
-            return None
+        results: Zeros = {}
+        if dims:
+            for name, zero in zeros.items():  # the task comes first
+                request = self._in(contender, name, zero, dims)
+                if results:
+                    request = _at_rates_of(results[self.plan.task.name], request)
+                results[name] = self._measured(contender.label, prepare(request))
+        return Row(contender=contender, results=results)
+
+    def _in(self, contender: Contender, task: str, zero: DimensionResult, dims: tuple[int, ...]) -> MeasureRequest:
+        """Return what is asked in one subspace: d_int at the bar of the zero line."""
         request = asked(self.plan.request, task, contender.model, contender.projection, dims)
         if not contender.seeded:
             request = dataclasses.replace(request, seeds=1)
         if contender.starts:  # its full training would be another one
             bar = zero.bar.get("perplexity", zero.bar["value"])
-            request = dataclasses.replace(request, bar=f"absolute:{bar!r}")
-        elif zero.reference["lr"] is not None:
-            request = dataclasses.replace(request, reference_lr=zero.reference["lr"])
-        return self._measured(contender.label, prepare(request))
+            return dataclasses.replace(request, bar=f"absolute:{bar!r}")
+        return dataclasses.replace(request, reference_lr=request.reference_lr or zero.reference["lr"])
 
     def _measured(self, label: str, prepared: Prepared) -> DimensionResult:
         return prepared.result(self.engine, _Named(self.progress, f"{label} on {prepared.task.name}"))
+
+
+def _at_rates_of(found: DimensionResult, request: MeasureRequest) -> MeasureRequest:
+    """Return a request at the rates that were found on another task."""
+    lr = f"{found.lr_rule['constant']!r}/sqrt(d)" if request.lr == "auto" else request.lr
+    return dataclasses.replace(request, lr=lr, reference_lr=request.reference_lr or found.reference["lr"])
 
 
 class _Named(Progress):

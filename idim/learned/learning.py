@@ -100,7 +100,13 @@ def training(request: TrajectoryRequest) -> RunSpec:
     assert request.lr is not None
     task = tasks.load(request.task, data=request.data)
     model = models.resolve(task.default_model if request.model is None else request.model)
-    changes = {} if request.steps is None else {"steps": request.steps}
+    asked = {"steps": request.steps, "length": request.length}
+    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if task.recipe.optimizer == "lbfgs":
+        raise RequestError(
+            f"a trajectory needs an optimizer of single steps; received task {task.name}, whose recipe is L-BFGS: "
+            "give checkpoints of your own training"
+        )
     head = usual_head(model, task)
     return RunSpec(
         task=task.name,
@@ -108,7 +114,7 @@ def training(request: TrajectoryRequest) -> RunSpec:
         model=model,
         method="full",
         lr=request.lr,
-        recipe=dataclasses.replace(task.recipe, **changes),  # type: ignore[arg-type]
+        recipe=dataclasses.replace(task.recipe, **changes),
         seed=request.seed,
         head=head,
         head_lr=HEAD_LR if head == "trained" else None,

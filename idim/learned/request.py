@@ -35,6 +35,8 @@ class TrajectoryRequest:
     """Optimizer steps, in place of the recipe's."""
     seed: int = 0
     """Of initialisation and data order: the basis is for the network of this seed."""
+    length: int | None = None
+    """Tokens after which a text is cut, in place of the recipe's."""
     points: int = 50
     """Checkpoints to keep on the way, evenly spaced; the initial parameters are one more."""
     columns: int | None = None
@@ -67,14 +69,17 @@ class TrajectoryRequest:
             raise RequestError(f"a trajectory is of checkpoints, or of a task that is trained now; received {received}")
         if self.task is not None and not (self.lr is not None and 0 < self.lr < math.inf):
             raise RequestError(f"training a task needs lr, finite and above 0; received {self.lr}")
-        if self.checkpoints and (self.lr, self.model, self.steps) != (None, None, None):
-            raise RequestError("lr, model and steps are of a training, and checkpoints leave none: leave them out")
+        if self.checkpoints and (self.lr, self.model, self.steps, self.length) != (None, None, None, None):
+            raise RequestError(
+                "lr, model, steps and length are of a training, and checkpoints leave none: leave them out"
+            )
         if len(self.checkpoints) == 1:
             raise RequestError(f"a trajectory needs at least two checkpoints; received one, {self.checkpoints[0]}")
         if not 1 <= self.points <= MOST_POINTS:
             raise RequestError(f"points must be from 1 to {MOST_POINTS:,}; received {self.points}")
-        if self.steps is not None and self.steps < 1:
-            raise RequestError(f"steps must be at least 1; received {self.steps}")
+        for name in ("steps", "length"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise RequestError(f"{name} must be at least 1; received {value}")
         self._check_columns()
 
     def _check_columns(self) -> None:
