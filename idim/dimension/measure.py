@@ -32,7 +32,7 @@ from idim.dimension.result import DimensionResult
 from idim.errors import RequestError
 from idim.files import writable_folder
 from idim.parameters import Layout, choose
-from idim.runs import Engine, Store, engines
+from idim.runs import Engine, Store, engines, networks
 from idim.runs.heads import HEAD_LR, usual_head
 from idim.runs.learner import in_precision
 from idim.runs.rows import check_texts
@@ -167,7 +167,7 @@ def _inside(request: MeasureRequest, task: Task, model: str, head: Head, *, seed
         RequestError: when the network cannot be built, or has no head to treat apart.
     """
     weights = weights_folder(request.data)
-    net = models.build(
+    net = networks.build(
         model,
         input_shape=task.input_shape,
         outputs=task.outputs,

@@ -73,8 +73,9 @@ class DID(Method):
 
     def __post_init__(self) -> None:
         at_least(self.name, 1, d=self.d)
-        if "basis:" in self.projection and projections.resolve(self.projection) != self.projection:
-            raise RequestError(f"method {self.name!r} names a basis by its hash; received {self.projection!r}")
+        kind = "decoder" if "decoder:" in self.projection else "basis"
+        if f"{kind}:" in self.projection and projections.resolve(self.projection) != self.projection:
+            raise RequestError(f"method {self.name!r} names a {kind} by its hash; received {self.projection!r}")
 
     @property
     def kind(self) -> str:

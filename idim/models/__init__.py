@@ -4,8 +4,9 @@
 ``FILE.py:FUNCTION``, a user's own (:mod:`idim.models.user`);
 pretrained ones under a fresh head: ``minilm``, ``smollm2``, a folder or a hub name (:mod:`idim.models.pretrained`)
 for texts, ``resnet20`` to ``resnet56`` (:mod:`idim.models.resnet`) for images; ``scratch:NAME``, the
-architecture of a pretrained one with weights drawn from the seed; and ``start:FILE:NAME``, any of them at the
-parameters of a file (:mod:`idim.models.started`).
+architecture of a pretrained one with weights drawn from the seed; ``start:FILE:NAME`` and ``head:FILE:NAME``, any of
+them at the parameters of a file (:mod:`idim.models.started`); and ``with:METHOD:NAME``, one whose own parameters are
+frozen, and which trains what a method has added (:mod:`idim.models.tuned_by`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from idim.errors import RequestError, unknown
-from idim.models import pretrained, resnet, started, user
+from idim.models import pretrained, resnet, started, tuned_by, user
 from idim.models.init import generator, he_normal
 from idim.models.lenet import lenet
 from idim.models.linear import linear
@@ -57,9 +58,14 @@ def build(
     Raises:
         RequestError: for an unknown name, a wrong argument, or inputs that the network cannot take.
     """
+    if tuned_by.knows(name):
+        raise RequestError(
+            f"a network {tuned_by.FORM!r} must be the outermost, and is trained as it is; received {name!r} where the "
+            "network itself belongs"
+        )
     if started.knows(name):
         options = {"dropout": dropout, "weights": weights, "next_token": next_token}
-        inner = started.model_of(name)
+        inner = started.inside(name)
         return started.fill(build(inner, input_shape=input_shape, outputs=outputs, seed=seed, **options), name)  # type: ignore[arg-type]
     _check_inputs(name, input_shape)
     if user.is_path(name):
@@ -81,7 +87,7 @@ def encode(name: str, first: tuple[str, ...], second: tuple[str, ...] | None, le
     Raises:
         RequestError: when the tokenizer cannot be had or does not fit.
     """
-    return pretrained.encode(started.model_of(name).removeprefix(SCRATCH), first, second, length)
+    return pretrained.encode(_bare(name).removeprefix(SCRATCH), first, second, length)
 
 
 def resolve(name: str) -> str:
@@ -90,8 +96,10 @@ def resolve(name: str) -> str:
     Raises:
         RequestError: when a file or folder is missing, or has changed since the name got its hash.
     """
+    if tuned_by.knows(name):
+        return tuned_by.prefix(name) + resolve(tuned_by.inside(name))
     if started.knows(name):
-        return started.pin(name) + resolve(started.model_of(name))
+        return started.pin(name) + resolve(started.inside(name))
     bare, prefix = name.removeprefix(SCRATCH), SCRATCH if name.startswith(SCRATCH) else ""
     if user.is_path(name):
         return user.pin(name)
@@ -102,7 +110,7 @@ def resolve(name: str) -> str:
 
 def reads_texts(name: str) -> bool:
     """Whether a model takes texts rather than numbers."""
-    name = started.model_of(name)
+    name = _bare(name)
     bare = name.removeprefix(SCRATCH)
     number_nets = user.is_path(name) or resnet.knows(bare) or bare.partition(":")[0] in MODELS
     return not number_nets and pretrained.knows(bare)
@@ -110,12 +118,18 @@ def reads_texts(name: str) -> bool:
 
 def is_pretrained(name: str) -> bool:
     """Whether training starts from weights that were trained before."""
+    name = tuned_by.inside(name) if tuned_by.knows(name) else name
     return started.knows(name) or (not name.startswith(SCRATCH) and (resnet.knows(name) or reads_texts(name)))
 
 
 def has_head(model: nn.Module) -> bool:
     """Whether a network has a last layer of its own for the task, a module named :data:`HEAD`."""
     return isinstance(getattr(model, HEAD, None), nn.Module)
+
+
+def _bare(name: str) -> str:
+    """Return the name of the network itself, without what is said of its start or a method on it."""
+    return started.model_of(tuned_by.inside(name) if tuned_by.knows(name) else name)
 
 
 def _check_inputs(name: str, input_shape: tuple[int, ...]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from idim.errors import unknown as _unknown
 from idim.projections.base import Projection, Rows
 from idim.projections.basis import Basis
+from idim.projections.decoder import Decoder
 from idim.projections.dense import Dense
 from idim.projections.fastfood import Fastfood
 from idim.projections.hadamard import Hadamard
@@ -16,7 +17,8 @@ from idim.projections.specs import from_spec as _from_spec
 from idim.projections.uniform import Uniform
 
 KINDS: dict[str, type[Projection]] = {
-    cls.kind: cls for cls in (Hadamard, Fastfood, Dense, Sparse, Uniform, Kronecker, Selector, Layerwise, Basis)
+    cls.kind: cls
+    for cls in (Hadamard, Fastfood, Dense, Sparse, Uniform, Kronecker, Selector, Layerwise, Basis, Decoder)
 }
 
 
@@ -88,6 +90,7 @@ def load(spec: Mapping[str, object]) -> Projection:
 __all__ = [
     "KINDS",
     "Basis",
+    "Decoder",
     "Dense",
     "Fastfood",
     "Hadamard",

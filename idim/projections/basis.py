@@ -17,7 +17,6 @@ import bisect
 import dataclasses
 import functools
 import itertools
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +28,10 @@ from torch import Tensor
 
 from idim.errors import RequestError
 from idim.kernels import columns
-from idim.models.origin import file_digest, parted
-from idim.parameters import digest as digest_of
+from idim.models.origin import parted
 from idim.projections.basis_file import BasisFile, Piece, open_basis
 from idim.projections.chunked import Chunked
+from idim.projections.learned_files import check_base, checked_digest, order_of
 
 Segment = tuple[Piece, int, int, slice]
 
@@ -61,7 +60,7 @@ class Basis(Chunked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "digest", _checked_digest(self.path, self.digest))
+        object.__setattr__(self, "digest", checked_digest(self.kind, self.path, self.digest))
         if self.D != self.file.D:
             raise RequestError(
                 f"a projection has as many rows as the model has parameters, D = {self.D}; received the basis "
@@ -84,13 +83,13 @@ class Basis(Chunked):
     def most_d(cls, option: str, *, D: int, layers: tuple[int, ...]) -> int:
         """Return the number of columns of the file."""
         path, wanted = parted(option)
-        return min(D, _opened(path, _checked_digest(path, wanted)).columns)
+        return min(D, _opened(path, checked_digest(cls.kind, path, wanted)).columns)
 
     @classmethod
     def pin(cls, option: str) -> str:
         """Return ``FILE@HASH``."""
         path, wanted = parted(option)
-        return f"{path}@{_checked_digest(path, wanted)}"
+        return f"{path}@{checked_digest(cls.kind, path, wanted)}"
 
     @property
     def file(self) -> BasisFile:
@@ -106,33 +105,12 @@ class Basis(Chunked):
             RequestError: when names or shapes are not those of the basis, or it starts from other values.
         """
         pieces = self.file.pieces
-        mine = {name: number for number, name in enumerate(_bare([piece.name for piece in pieces]))}
-        theirs = dict(zip(_bare(list(tensors)), tensors.values(), strict=True))
-        self._check_names(mine, theirs)
-        for name, number in mine.items():
-            if tuple(theirs[name].shape) != pieces[number].shape:
-                raise RequestError(
-                    f"tensor {pieces[number].name!r} must have shape {list(pieces[number].shape)}, as in the basis "
-                    f"{self.path}; received {list(theirs[name].shape)}"
-                )
-        self._check_base({pieces[number].name: theirs[name] for name, number in mine.items()})
-        order = tuple(mine[name] for name in theirs)
+        order = order_of(
+            self.kind, self.path, [piece.name for piece in pieces], [piece.shape for piece in pieces], tensors
+        )
+        named = {pieces[i].name: tensor for i, tensor in zip(order, tensors.values(), strict=True)}
+        check_base(self.kind, self.path, self.file.base, named)
         return dataclasses.replace(self, order=() if order == tuple(range(len(order))) else order)
-
-    def _check_names(self, mine: Mapping[str, int], theirs: Mapping[str, Tensor]) -> None:
-        if odd := sorted(mine.keys() ^ theirs.keys()):
-            whose = "the basis" if odd[0] in mine else "the model"
-            raise RequestError(
-                f"a basis must be over the parameters of the model inside the subspace; received {self.path}, where "
-                f"{len(odd)} differ, such as {odd[0]!r}, only in {whose}"
-            )
-
-    def _check_base(self, tensors: Mapping[str, Tensor]) -> None:
-        if (wanted := self.file.base) and (found := digest_of(tensors)) != wanted:
-            raise RequestError(
-                f"the model must be at the parameters that the basis {self.path} starts from, with hash {wanted}; "
-                f"received {found}: take the same model and seed, or learn it to fit any"
-            )
 
     # -- the map ------------------------------------------------------------------------------
 
@@ -185,23 +163,3 @@ class Basis(Chunked):
 def _opened(path: str, digest: str) -> BasisFile:
     """Return the file that had this hash: opened once, so what replaces it later is not what is read."""
     return open_basis(Path(path))
-
-
-def _checked_digest(path: str, wanted: str) -> str:
-    if not os.path.isfile(path):
-        hashed = f" with hash {wanted}" if wanted else ""
-        raise RequestError(f"projection 'basis:FILE' needs a basis{hashed}; received {path!r}: no such file")
-    if (found := file_digest(Path(path))) != wanted and wanted:
-        raise RequestError(f"the basis {path} must have the hash {wanted}; received {found}")
-    return found
-
-
-def _bare(names: list[str]) -> list[str]:
-    """Return the names without the modules that begin all of them.
-
-    >>> _bare(["body.a.weight", "body.a.bias"]), _bare(["body.a.weight", "body.b.bias"])
-    (['weight', 'bias'], ['a.weight', 'b.bias'])
-    """
-    modules = [name.split(".")[:-1] for name in names]
-    shared = len(list(itertools.takewhile(lambda level: len(set(level)) == 1, zip(*modules, strict=False))))
-    return [".".join(name.split(".")[shared:]) for name in names]

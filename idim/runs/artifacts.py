@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class Keep:
     Args:
         folder: the folder ``artifacts`` of a store.
         steps: after these numbers of steps too; those beyond a run's end are not written.
+        only: name patterns of the tensors that the files hold; all by default. What is there is not written again
+            for other patterns.
 
     Raises:
         RequestError: for a step below 1.
@@ -37,6 +40,7 @@ class Keep:
 
     folder: Path
     steps: tuple[int, ...] = ()
+    only: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
         if any(step < 1 for step in self.steps):
@@ -62,6 +66,7 @@ class Keep:
             RequestError: when the disk refuses.
         """
         folder = self.path(spec)
+        tensors = {n: t for n, t in tensors.items() if any(fnmatchcase(n, pattern) for pattern in self.only)}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -72,12 +77,12 @@ class Keep:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data; ``Keep.from_json`` is the inverse."""
-        return {"folder": str(self.folder), "steps": list(self.steps)}
+        return {"folder": str(self.folder), "steps": list(self.steps), "only": list(self.only)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Keep:
         """Return it from plain data."""
-        return cls(folder=Path(content["folder"]), steps=tuple(content["steps"]))
+        return cls(folder=Path(content["folder"]), steps=tuple(content["steps"]), only=tuple(content["only"]))
 
 
 def step_name(step: int) -> str:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from idim import methods, models
 from idim.errors import RequestError
 from idim.methods import Attached, Setting
+from idim.models import tuned_by
+from idim.runs import networks
 from idim.runs.optimize import Group
 from idim.runs.spec import PLAIN, RunSpec
 from idim.tasks import Task
@@ -25,7 +27,7 @@ def network(spec: RunSpec, task: Task, weights: Path | None) -> nn.Module:
     Raises:
         RequestError: when it cannot be built, or has no head of its own where the spec treats one apart.
     """
-    model = models.build(
+    model = networks.build(
         spec.model,
         input_shape=task.input_shape,
         outputs=task.outputs,
@@ -48,6 +50,12 @@ def in_precision(model: nn.Module, precision: str) -> nn.Module:
     if precision == "bfloat16" and models.has_head(model):
         model.get_submodule(models.HEAD).float()  # a step of a fresh layer is smaller than its rounding
     return model
+
+
+def native(spec: RunSpec, model: nn.Module) -> int:
+    """Return D, the number of parameters of a network; with a method on it, of those that it trains."""
+    moving = (p for p in model.parameters() if p.requires_grad or not tuned_by.knows(spec.model))
+    return sum(parameter.numel() for parameter in moving)
 
 
 class Bare(Attached):

@@ -27,16 +27,16 @@ initialisation, data order, scoring or splitting, or of the version of a project
 PLAIN = ("full", "subspace", "untuned")
 """What is trained without a method of :mod:`idim.methods` on the network."""
 
-BASIS = re.compile("basis:.*@([0-9a-f]{16})$", re.DOTALL)
-"""A learned projection: where its file is, and the hash of it."""
+LEARNED = re.compile("(basis|decoder):.*@([0-9a-f]{16})$", re.DOTALL)
+"""A learned projection: its kind, where its file is, and the hash of it."""
 
-STARTED = re.compile("^start:.+?[.]safetensors@([0-9a-f]{16}):", re.DOTALL)
+STARTED = re.compile("(^|:)(start|head):.+?[.]safetensors@([0-9a-f]{16})(?=:)", re.DOTALL)
 """A network that starts from a file: where that is, and the hash of it."""
 
 Head = Literal["inside", "trained", "frozen"]
 
-PLACED = ("idx", "csv", "lm:csv", "lm:txt")
-"""Kinds of task that are named by the place of their files."""
+PLACED = re.compile("^(few:[0-9]+:)?(idx|csv|lm:csv|lm:txt):.*", re.DOTALL)
+"""A task that is named by the place of its files."""
 
 LATER = ("head", "head_lr", "evaluations", "anatomy")
 """Fields that came after runs had been stored: left out of the plain data where they are at their default,
@@ -94,11 +94,7 @@ class RunSpec:
                 f"method 'subspace' takes a projection and d{neither}; "
                 f"received {self.method!r} with projection {self.projection!r}, d {self.d}"
             )
-        if "basis:" in (self.projection or "") and not BASIS.search(self.projection or ""):
-            raise RequestError(
-                f"a run names a basis by its hash, basis:FILE@HASH; received {self.projection!r}: "
-                "idim.projections.resolve adds it"
-            )
+        self._check_learned(self.projection or "")
         if self.d is not None and self.d < 1:
             raise RequestError(f"d must be at least 1; received d = {self.d}")
         if not (math.isfinite(self.lr) and self.lr > 0):
@@ -110,6 +106,14 @@ class RunSpec:
                 raise RequestError(f"head_lr must be finite and above 0; received {self.head_lr}")
         self._check_evaluations()
         self._plain()
+
+    def _check_learned(self, projection: str) -> None:
+        kind = next((kind for kind in ("basis", "decoder") if f"{kind}:" in projection), None)
+        if kind is not None and not LEARNED.search(projection):
+            raise RequestError(
+                f"a run names a {kind} by its hash, {kind}:FILE@HASH; received {projection!r}: "
+                "idim.projections.resolve adds it"
+            )
 
     def _check_evaluations(self) -> None:
         if not 0 <= self.evaluations <= self.recipe.steps:
@@ -135,9 +139,9 @@ class RunSpec:
         Where an idx folder, a table, a text, a basis or a start lies is left out: their hashes name their content.
         """
         content = self.to_json() | {"run_version": RUN_VERSION}
-        content["task"] = next((kind for kind in PLACED if self.task.startswith(f"{kind}:")), self.task)
-        content["model"] = STARTED.sub(r"start:@\1:", self.model)
-        content["projection"] = self.projection and BASIS.sub(r"basis:@\1", self.projection)
+        content["task"] = PLACED.sub(r"\1\2", self.task)
+        content["model"] = STARTED.sub(r"\1\2:@\3", self.model)
+        content["projection"] = self.projection and LEARNED.sub(r"\1:@\2", self.projection)
         return hashlib.sha256(canonical(content).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from idim.runs import anatomy
 from idim.runs.artifacts import BASE, TUNED, Keep, step_name
 from idim.runs.curve import Curve
 from idim.runs.errors import TrainingFailed
-from idim.runs.learner import Bare, attached, groups, network, tensors
+from idim.runs.learner import Bare, attached, groups, native, network, tensors
 from idim.runs.optimize import AfterStep, Descent, descend, trainable, unmoved
 from idim.runs.result import RunResult
 from idim.runs.rows import Rows, rows_of, training_rows
@@ -80,7 +80,7 @@ def train(spec: RunSpec, task: Task, *, weights: Path | None = None, keep: Keep 
     started = time.perf_counter()
     with alone(spec.seed):
         model = network(spec, task, weights)
-        D = sum(parameter.numel() for parameter in model.parameters())
+        D = native(spec, model)
         base = anatomy.body_state(model) if spec.anatomy else None
         write = _writer(spec, keep)
         write(BASE, model)

@@ -12,6 +12,7 @@
 ``mrpc``, ``rte`` …   text folders of the data folder (:mod:`idim.tasks.corpora`)
 ``csv:PATH``          any folder of splits or one file, csv or parquet (:mod:`idim.tasks.tables`)
 ``hf:NAME[/CONFIG]``  a data set of the hub, or a folder, through ``datasets`` (:mod:`idim.tasks.hub`)
+``few:ROWS:TASK``     any task, scored on at most so many rows (:mod:`idim.tasks.sampled`)
 ``lm:TEXTS``          foretell the next token of the texts of a task, table or plain file (:mod:`idim.tasks.language`)
 ====================  ============================================================================
 """
@@ -25,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from idim.errors import RequestError, unknown
-from idim.tasks import corpora, digits, folder, hub, images, jpegs, language, linear, shuffled, tables
+from idim.tasks import corpora, digits, folder, hub, images, jpegs, language, linear, sampled, shuffled, tables
 from idim.tasks.recipe import Recipe
 from idim.tasks.task import Split, Task
 from idim.tasks.texts import Texts
@@ -103,10 +104,16 @@ def _cifar(argument: str, data: Path | None) -> Task:
     return jpegs.load(folder.dataset(jpegs.NAME, data), int(argument) if argument else None)
 
 
+def _few(argument: str, data: Path | None) -> Task:
+    rows, name = sampled.parse(argument)
+    return sampled.sampled(load(name, data=data), rows)
+
+
 TASKS: dict[str, Loader] = {
     jpegs.NAME: _cifar,
     "csv": _texts("csv:PATH", tables.load),
     "digits": _plain("digits", lambda data: digits.load()),
+    "few": _few,
     "hf": _texts("hf:NAME", hub.load),
     "idx": _idx,
     "lm": _language,

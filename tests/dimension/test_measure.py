@@ -16,7 +16,7 @@ from idim.runs import RunResult, RunSpec, Store, TrainingFailed, engine
 from idim.runs.train import train
 from idim.tasks import Task
 
-RANDOM_KINDS = sorted(set(KINDS) - {"basis", "selector"})
+RANDOM_KINDS = sorted(set(KINDS) - {"basis", "decoder", "selector"})
 
 
 def quick(tmp_path: Path, **options: object) -> DimensionResult:

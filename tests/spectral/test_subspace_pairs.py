@@ -80,7 +80,7 @@ def test_every_kind_gives_the_merged_model(tmp_path, kind):
 
 
 def test_the_table_of_kinds_is_whole():
-    random = {name for name in projections.KINDS if name not in ("selector", "layerwise", "basis")}
+    random = {name for name in projections.KINDS if name not in ("selector", "layerwise", "basis", "decoder")}
     assert random | {"layerwise:hadamard"} == set(KINDS)
 
 

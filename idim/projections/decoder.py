@@ -1,0 +1,162 @@
+r"""A learned map from codes to parameters: the decoder of an auto-encoder over tunings of many tasks.
+
+.. math::
+    \Delta\theta = W z + b \quad\text{(linear)}, \qquad
+    \Delta\theta = W_1 \tanh(W_0 z + b_0) + b_1 \quad\text{(MLP)},
+
+with z = 0 the mean code of the tasks that it was learned from, and each coordinate of unit deviation over them
+(:mod:`idim.learned.autoencoder` writes it so). Hence training starts at :math:`\theta_0 + f(0)`, near the mean of the
+tunings and not at :math:`\theta_0`, and the map is not linear in its coordinates, the linear decoder's neither: it is
+affine. Its gradient is exact, :math:`\partial_z = J^\top g` with J the Jacobian of f. A code has no order of
+importance: d is that of the decoder, no less.
+
+Like a :class:`~idim.projections.basis.Basis` it is known by the hash of its file, has no seed, and names its
+parameters. Cost: the bytes of the last layer, which is in memory.
+
+Source: Y. Qin et al., "Exploring Universal Intrinsic Task Subspace via Prompt Tuning", 2021, arXiv:2110.07867.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from idim.errors import RequestError
+from idim.models.origin import parted
+from idim.parameters import Layout
+from idim.projections.base import Projection, check_vector, compute_dtype
+from idim.projections.decoder_file import DecoderFile, Layer, open_decoder
+from idim.projections.learned_files import check_base, checked_digest, order_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder(Projection):
+    """The decoder of a file.
+
+    Args:
+        path: the file.
+        digest: its hash, 16 hex digits; found if not given, and checked if given.
+        order: its parameters by number, in the order of the rows; () for the order of the file.
+
+    Raises:
+        RequestError: for a file that is no decoder or has another hash, or a d or D that is not its own.
+    """
+
+    path: str = ""
+    digest: str = ""
+    order: tuple[int, ...] = ()
+
+    kind: ClassVar[str] = "decoder"
+    linear: ClassVar[bool] = False
+    learned: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "digest", checked_digest(self.kind, self.path, self.digest))
+        if self.D != self.file.D:
+            raise RequestError(
+                f"a projection has as many rows as the model has parameters, D = {self.D}; received the decoder "
+                f"{self.path} of {self.file.D} rows: it was learned over others"
+            )
+        if self.d != self.file.d:
+            raise RequestError(
+                f"d must be that of the decoder {self.path}, {self.file.d}: a code has no first coordinates; "
+                f"received d = {self.d}"
+            )
+        if self.order and sorted(self.order) != list(range(len(self.file.names))):
+            raise RequestError(f"order must name each of {len(self.file.names)} tensors once; received {self.order}")
+
+    @classmethod
+    def parse(cls, option: str) -> dict[str, object]:
+        """Read "decoder:FILE", or "decoder:FILE@HASH" of a file that must have this hash."""
+        path, wanted = parted(option)
+        return {"path": path, "digest": wanted}
+
+    @classmethod
+    def most_d(cls, option: str, *, D: int, layers: tuple[int, ...]) -> int:
+        """Return the d of the file, the only one that there is."""
+        path, wanted = parted(option)
+        return min(D, _opened(path, checked_digest(cls.kind, path, wanted)).d)
+
+    @classmethod
+    def pin(cls, option: str) -> str:
+        """Return ``FILE@HASH``."""
+        path, wanted = parted(option)
+        return f"{path}@{checked_digest(cls.kind, path, wanted)}"
+
+    @property
+    def file(self) -> DecoderFile:
+        """The decoder as it was when it was opened."""
+        return _opened(self.path, self.digest)
+
+    def fitted(self, tensors: Mapping[str, Tensor]) -> Decoder:
+        """Return the same map with its rows in the order of these tensors.
+
+        Names may differ by one common prefix.
+
+        Raises:
+            RequestError: when names or shapes are not those of the decoder, or it starts from other values.
+        """
+        names = self.file.names
+        order = order_of(self.kind, self.path, names, self.file.shapes, tensors)
+        named = {names[i]: tensor for i, tensor in zip(order, tensors.values(), strict=True)}
+        check_base(self.kind, self.path, self.file.base, named)
+        return dataclasses.replace(self, order=() if order == tuple(range(len(order))) else order)
+
+    def vjp(self, z: Tensor, g: Tensor, start: int = 0) -> Tensor:
+        """Return the gradient in the coordinates ``z`` of ⟨rows [start, start + len(g)) of the map, g⟩."""
+        check_vector("z", z, self.d)
+        dtype = compute_dtype(g)
+        *inner, last = self._layers(z.detach().to(dtype))
+        back = last.weight[start : start + g.numel()].T @ g.detach().to(dtype)
+        for layer in inner:
+            hidden = torch.tanh(layer.weight @ z.detach().to(dtype) + layer.bias)
+            back = layer.weight.T @ (back * (1 - hidden.square()))
+        return back
+
+    def _lift(self, z: Tensor, start: int, out: Tensor, base: Tensor | None) -> None:
+        *inner, last = self._layers(z)
+        for layer in inner:
+            z = torch.tanh(layer.weight @ z + layer.bias)
+        rows = slice(start, start + out.numel())
+        change = last.weight[rows] @ z + last.bias[rows]
+        out.copy_(change if base is None else change + base)
+
+    def _pull(self, g: Tensor, start: int) -> Tensor:
+        raise NotImplementedError("a map that is not linear has no transpose; the base class refuses it")
+
+    def _layers(self, like: Tensor) -> tuple[Layer, ...]:
+        return _laid(self.path, self.digest, self.order, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path: str, digest: str) -> DecoderFile:
+    """Return the file that had this hash: read once, so what replaces it later is not what is used."""
+    return open_decoder(Path(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _laid(
+    path: str, digest: str, order: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Layer, ...]:
+    """Return the layers with the rows in an order of the parameters, in a dtype and place."""
+    file = _opened(path, digest)
+    *inner, last = file.layers
+    if order:
+        rows = _rows(file, order)
+        last = Layer(weight=last.weight[rows], bias=last.bias[rows])
+    return tuple(
+        Layer(weight=layer.weight.to(device, dtype), bias=layer.bias.to(device, dtype)) for layer in (*inner, last)
+    )
+
+
+def _rows(file: DecoderFile, order: tuple[int, ...]) -> Tensor:
+    layout = Layout(names=file.names, shapes=file.shapes, dtypes=(torch.float32,) * len(file.names))
+    return torch.cat([torch.arange(*layout.offsets[i : i + 2]) for i in order])

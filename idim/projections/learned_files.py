@@ -1,0 +1,88 @@
+"""What learned kinds have in common: a file known by its hash, over parameters known by their names and values."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from idim.errors import RequestError
+from idim.models.origin import file_digest
+from idim.parameters import digest
+
+
+def checked_digest(kind: str, path: str, wanted: str) -> str:
+    """Return the hash of a file, 16 hex digits.
+
+    Args:
+        kind: what the file is.
+        path: where it is.
+        wanted: the hash that it must have; "" for any.
+
+    Raises:
+        RequestError: when there is no such file, or it has another hash.
+    """
+    if not os.path.isfile(path):
+        hashed = f" with hash {wanted}" if wanted else ""
+        raise RequestError(f"projection '{kind}:FILE' needs a {kind}{hashed}; received {path!r}: no such file")
+    if (found := file_digest(Path(path))) != wanted and wanted:
+        raise RequestError(f"the {kind} {path} must have the hash {wanted}; received {found}")
+    return found
+
+
+def order_of(
+    kind: str, path: str, names: Sequence[str], shapes: Sequence[tuple[int, ...]], tensors: Mapping[str, Tensor]
+) -> tuple[int, ...]:
+    """Return the numbers of a file's parameters in the order of a model's; names may differ by one common prefix.
+
+    Raises:
+        RequestError: when they are not the same parameters.
+    """
+    mine = {name: number for number, name in enumerate(bare(names))}
+    theirs = dict(zip(bare(list(tensors)), tensors.values(), strict=True))
+    if odd := sorted(mine.keys() ^ theirs.keys()):
+        whose = f"the {kind}" if odd[0] in mine else "the model"
+        raise RequestError(
+            f"a {kind} must be over the parameters of the model inside the subspace; received {path}, where "
+            f"{len(odd)} differ, such as {odd[0]!r}, only in {whose}"
+        )
+    for name, number in mine.items():
+        if tuple(theirs[name].shape) != shapes[number]:
+            raise RequestError(
+                f"tensor {names[number]!r} must have shape {list(shapes[number])}, as in the {kind} "
+                f"{path}; received {list(theirs[name].shape)}"
+            )
+    return tuple(mine[name] for name in theirs)
+
+
+def check_base(kind: str, path: str, wanted: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse parameters at other values than those a file was learned from.
+
+    Args:
+        kind: what the file is.
+        path: where it is.
+        wanted: hash of the values; "" for any.
+        tensors: the parameters under the file's names.
+
+    Raises:
+        RequestError: with both hashes.
+    """
+    if wanted and (found := digest(tensors)) != wanted:
+        raise RequestError(
+            f"the model must be at the parameters that the {kind} {path} starts from, with hash {wanted}; "
+            f"received {found}: take the same model and seed, or learn it to fit any"
+        )
+
+
+def bare(names: Sequence[str]) -> list[str]:
+    """Return the names without the modules that begin all of them.
+
+    >>> bare(["body.a.weight", "body.a.bias"]), bare(["body.a.weight", "body.b.bias"])
+    (['weight', 'bias'], ['a.weight', 'b.bias'])
+    """
+    modules = [name.split(".")[:-1] for name in names]
+    shared = len(list(itertools.takewhile(lambda level: len(set(level)) == 1, zip(*modules, strict=False))))
+    return [".".join(name.split(".")[shared:]) for name in names]
