@@ -18,13 +18,17 @@ def by_task(results: Mapping[str, DimensionResult], kind: str) -> dict[str, Dime
     return {name.rpartition("-")[0]: r for name, r in results.items() if name.endswith(f"-{kind}")}
 
 
+def _label(task: str, result: DimensionResult) -> str:
+    return f"{task.replace('_', ' ')}\n{result.protocol['steps']} steps"
+
+
 def draw() -> None:
     """Draw a row for each task."""
     results, scratch = stored("text_tasks"), by_task(stored("text_scratch"), "same")
     groups = {kind: by_task(results, kind) for kind in BARS}
     order = sorted(groups["above"], key=lambda task: groups["above"][task].ci95, reverse=True)
     edge = 1.6 * max(max(p.d for p in r.curve) for r in (*results.values(), *scratch.values()))
-    with plots.paper(0.36 * len(order) + 1.3) as fig:
+    with plots.paper(0.4 * len(order) + 1.3) as fig:
         ax = fig.subplots()
         ax.set_xscale("log")
         for row, task in enumerate(order):
@@ -35,9 +39,9 @@ def draw() -> None:
                 interval(ax, row - 0.22, scratch[task], SCRATCH[1], edge)
         for label, colour in (*BARS.values(), SCRATCH):
             ax.plot([], [], "o-", color=colour, label=label)
-        ax.set_yticks(range(len(order)), [task.replace("_", " ") for task in order])
+        ax.set_yticks(range(len(order)), [_label(task, groups["above"][task]) for task in order])
         ax.set_ylim(-0.6, len(order) - 0.4)
-        ax.set_xlabel("d_int and its 95 % interval (100 steps)")
+        ax.set_xlabel("d_int and its 95 % interval")
         ax.set_title("Fine-tuning MiniLM, D = 22.6 million")
         fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=1)
         save(
