@@ -21,6 +21,7 @@ from idim.delta_tuning.request import MethodsRequest
 from idim.dimension.request import MeasureRequest
 from idim.errors import RequestError
 from idim.figures import FiguresRequest
+from idim.learned.ipt_request import IPTRequest
 from idim.learned.request import CurvatureRequest, DeltasRequest, EvaluateRequest
 from idim.runs.sweeps.request import ExportRequest, StatusRequest, SweepRequest
 from idim.spectral.request import SpectrumRequest
@@ -178,6 +179,10 @@ def _subspace(request: SubspaceRequest) -> int:
         from idim.learned.looking import learn_curvature
 
         said = str(learn_curvature(asked))
+    elif isinstance(asked, IPTRequest):
+        from idim.learned.ipt import learn_ipt
+
+        said = str(learn_ipt(asked))
     elif isinstance(asked, DeltasRequest):
         said = "\n\n".join(map(str, learning.learn_deltas(asked)))
     else:

@@ -14,6 +14,7 @@ import tyro
 
 from idim.errors import RequestError
 from idim.files import paths_from_text
+from idim.learned.ipt_request import IPTRequest
 
 Precision = Literal["float32", "bfloat16", "float16"]
 MOST_POINTS = 10_000
@@ -145,7 +146,7 @@ class DeltasRequest:
     base: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BASE")]
     """The model before: a safetensors file, or a folder with one."""
     tuned: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TUNED")]
-    """The models after, one for each task: at least two."""
+    """The models after, one for each task, at least two; PEFT adapters and saved subspaces of the base too."""
     columns: int | None = None
     """Columns of the basis; by layer, of each layer. Default: as many as there are directions."""
     by_layer: bool = False
@@ -183,14 +184,25 @@ class EvaluateRequest:
     base: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BASE")]
     """The model before: a safetensors file, or a folder with one."""
     tuned: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TUNED")]
-    """Models tuned from it."""
+    """Models tuned from it; PEFT adapters and saved subspaces of it too."""
+    unseen: tuple[str, ...] = ()
+    """Names of the tasks that these were tuned on, to be refused where they share rows with those LEARNED_FROM."""
+    learned_from: tuple[str, ...] = ()
+    """Names of the tasks that the basis was learned from."""
     out: Path | None = None
     """File for the report, ending in .json."""
+    data: Path | None = None
+    """Folder of the data sets. Default: the environment's IDIM_DATA."""
     quiet: bool = False
     """No table: only the file."""
 
     def __post_init__(self) -> None:
-        paths_from_text(self, "basis", "base", "out")
+        paths_from_text(self, "basis", "base", "out", "data")
+        if bool(self.unseen) != bool(self.learned_from):
+            raise RequestError(
+                "unseen tasks are set against those the basis was learned from: name both, or neither; "
+                f"received unseen {list(self.unseen)} and learned_from {list(self.learned_from)}"
+            )
         if not self.tuned:
             raise RequestError("evaluate needs at least one tuned model; received none")
         if self.out is not None and self.out.suffix != ".json":
@@ -205,4 +217,5 @@ class LearnRequest:
         Annotated[TrajectoryRequest, tyro.conf.subcommand("trajectory")]
         | Annotated[DeltasRequest, tyro.conf.subcommand("deltas")]
         | Annotated[CurvatureRequest, tyro.conf.subcommand("curvature")]
+        | Annotated[IPTRequest, tyro.conf.subcommand("ipt")]
     )

@@ -1,0 +1,281 @@
+"""How few numbers a task does prompt tuning take in a subspace of other tasks' prompts?
+
+Y. Qin et al., Exploring Universal Intrinsic Task Subspace via Prompt Tuning, 2021, arXiv:2110.07867, on small tasks.
+
+    python -m experiments.ipt --workers 2        # resumable; 70 minutes of two cores
+    python -m experiments.ipt --until pca        # as far as a stage
+
+MiniLM with soft prompts on ten tasks to learn from and five unseen ones; every task starts at its linear probe, whose
+head stays (:mod:`idim.learned.tunings`). Runs are in ``experiments/ipt_store``; the decoders, in
+``experiments/ipt_decoders``, are not committed and are made again. Every stage writes what is known so far to
+``experiments/results/ipt/report.json``. Rates: for every kind of subspace c of the rate c/√d is the best of three by
+the selection split, on two tasks, at d = 10 (9 for ``pca``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from idim import tasks
+from idim.errors import RequestError
+from idim.files import write_json
+from idim.learned.autoencoder import Finding
+from idim.learned.ipt import Workshop, learned, probed_and_tuned
+from idim.learned.recovered import fraction, gain
+from idim.learned.task_losses import TaskLosses
+from idim.learned.tunings import Plan, start
+from idim.projections import resolve
+from idim.projections.decoder_file import open_decoder
+from idim.runs import RunSpec, Store
+from idim.runs.environment import versions
+from idim.runs.store import ARTIFACTS
+from idim.tasks import Recipe, Task
+from idim.tasks.overlap import check_unseen, shared_rows
+
+HERE = Path(os.path.relpath(Path(__file__).parent))  # names of runs hold no place on a machine
+STORE, DECODERS, RESULT = HERE / "ipt_store", HERE / "ipt_decoders", HERE / "results" / "ipt" / "report.json"
+SEEN = ("sst2_sentences", "rotten_tomatoes", "subj", "trec", "snips", "cola", "mrpc", "ag_news", "qnli_dev", "stsb")
+UNSEEN = ("cr", "sms_spam", "clinc150", "rte", "wnli")
+JUDGES = ("trec", "sst2_sentences")  # choose rates
+ROWS = 300  # of the selection and the report split
+RECIPE = Recipe(optimizer="adamw", batch_size=16, steps=60, length=24, bucketed=True, warmup=0.1)
+PLAN = Plan(
+    model="minilm",
+    method="prompt:length=8",
+    recipe=RECIPE,
+    pair_length=32,
+    probe_steps=120,
+    probe_lr=0.01,
+    lr=0.1,
+    artifacts=STORE / ARTIFACTS,
+)
+LORA = dataclasses.replace(PLAN, method="lora:rank=1", lr=1e-3)
+PLANS = {"prompt": PLAN, "lora": LORA}
+TUNING_RATES = {"prompt": (0.03, 0.1, 0.3), "lora": (1e-3, 3e-3, 1e-2)}
+ROUNDS = 15  # turns of every task in the auto-encoder
+DIMS = (1, 3, 5, 10, 50, 100, 250)
+FEWER = (1, 10, 50, 250)
+DECODED = (0.3, 1.0, 3.0)  # unit steps are deviations over the tasks
+RANDOM = (1.0, 4.0, 16.0)  # unit steps are of the parameters
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A kind of subspace.
+
+    Args:
+        plan: of the tunings that it is learned from or takes the place of.
+        kind: of the decoder, or of a random projection: ``random`` of the method's numbers, ``weights`` of the body.
+        dims: numbers a task.
+        rates: to choose c from.
+        unseen: tasks beside the seen ones.
+        seen: tasks that are tried; what a decoder is learned from is always all of SEEN.
+    """
+
+    plan: str = "prompt"
+    kind: str
+    dims: tuple[int, ...]
+    rates: tuple[float, ...]
+    seen: tuple[str, ...] = SEEN
+    unseen: tuple[str, ...] = UNSEEN
+
+    @property
+    def found(self) -> bool:
+        """Whether the subspace is learned."""
+        return self.kind in ("linear", "mlp", "pca")
+
+    @property
+    def judged(self) -> int:
+        """The d at which the rate is chosen."""
+        return min(self.dims, key=lambda d: abs(d - 10))
+
+
+STAGES = {
+    "linear": Stage(kind="linear", dims=DIMS, rates=DECODED),
+    "pca": Stage(kind="pca", dims=(1, 3, 5, 9), rates=DECODED),
+    "random": Stage(kind="random", dims=FEWER, rates=RANDOM),
+    "mlp": Stage(kind="mlp", dims=DIMS, rates=DECODED),
+    "weights": Stage(kind="weights", dims=FEWER, rates=RANDOM),
+    "lora": Stage(
+        plan="lora", kind="linear", dims=(5, 50), rates=DECODED, seen=("trec", "subj", "mrpc"), unseen=("cr", "rte")
+    ),
+}
+
+
+def loaded(name: str) -> Task:
+    """Return a task with few rows to score."""
+    return tasks.load(f"few:{ROWS}:{name}")
+
+
+def decoder(plan: str, kind: str, d: int) -> Path:
+    """Return the file of a decoder."""
+    return DECODERS / f"{plan}-{kind}-{d}.safetensors"
+
+
+def specs(stage: Stage, d: int, c: float, names: Sequence[str]) -> list[RunSpec]:
+    """Return the trainings in d numbers."""
+    plan, lr, chosen = _plan(stage.plan), c / d**0.5, map(loaded, names)
+    if stage.kind == "weights":
+        return [plan.over_weights(task, "fastfood", d, lr) for task in chosen]
+    projection = resolve(f"decoder:{decoder(stage.plan, stage.kind, d)}") if stage.found else "hadamard"
+    return [plan.inside(task, projection, d, lr) for task in chosen]
+
+
+class Report:
+    """What is known so far, in a file."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, Any] = {"tasks": {}, "rates": {}, "inside": {}, "decoders": {}, "shares": {}}
+
+    def save(self) -> None:
+        """Write it, with the shares of all tasks that are there."""
+        for label, by_d in self.content["inside"].items():
+            self.content["shares"][label] = {d: dict(self._shares(STAGES[label], by_d[d])) for d in by_d}
+        RESULT.parent.mkdir(parents=True, exist_ok=True)
+        write_json(RESULT, self.content)
+
+    def _shares(self, stage: Stage, scores: Mapping[str, float]) -> Iterator[tuple[str, Any]]:
+        for who, names in (("seen", SEEN), ("unseen", UNSEEN)):
+            inside = {name: score for name, score in scores.items() if name in names}
+            if inside:
+                probe, tuned, full = (self._column(kind) for kind in ("probe", stage.plan, "full"))
+                shares = {"fraction": fraction(inside, tuned), "gain": gain(inside, tuned, probe)}
+                shares |= {"of full": fraction(inside, full), "gain of full": gain(inside, full, probe)}
+                yield who, {name: dataclasses.asdict(share) for name, share in shares.items()}
+
+    def _column(self, kind: str) -> dict[str, float]:
+        return {name: row[kind] for name, row in self.content["tasks"].items() if kind in row}
+
+
+def best_rate(work: Workshop, label: str, by_rate: Mapping[float, Sequence[RunSpec]]) -> float:
+    """Return the rate that is best by the mean score of the selection splits."""
+    every = [spec for group in by_rate.values() for spec in group]
+    chosen = dict(zip([s.key for s in every], work.results(label, every), strict=True))
+    means = {rate: sum(chosen[s.key].selection_score for s in group) for rate, group in by_rate.items()}
+    return max(means, key=lambda rate: means[rate])
+
+
+_RATES: dict[str, float] = {}
+
+
+def _plan(name: str) -> Plan:
+    return dataclasses.replace(PLANS[name], lr=_RATES.get(name, PLANS[name].lr))
+
+
+def tune(work: Workshop, name: str, tried: Sequence[str], report: Report) -> None:
+    """Probe the tasks, choose the rate of the tuning, and tune all."""
+    plan, chosen = PLANS[name], [loaded(task) for task in tried]
+    probes = work.scores(f"{name}: probes", [plan.probe(task) for task in chosen], plan.keep_heads)
+    judges = [loaded(judge) for judge in JUDGES]
+    plans = {lr: dataclasses.replace(plan, lr=lr) for lr in TUNING_RATES[name]}
+    _RATES[name] = best_rate(work, f"{name}: rate", {lr: [p.tuning(t) for t in judges] for lr, p in plans.items()})
+    report.content["rates"][name] = _RATES[name]
+    _, tuned = probed_and_tuned(work, _plan(name), chosen)
+    for task, probe, score in zip(chosen, probes, tuned, strict=True):
+        bare = task.name.rpartition(":")[2]
+        row = {"metric": task.metric, "chance": task.chance, "seen": bare in SEEN, "probe": probe, name: score}
+        report.content["tasks"][bare] = report.content["tasks"].get(bare, {}) | row
+    report.save()
+
+
+def full(work: Workshop, report: Report) -> None:
+    """Tune every task in full."""
+    names = (*SEEN, *UNSEEN)
+    scores = work.scores("full", [PLAN.full(loaded(name)) for name in names])
+    for name, score in zip(names, scores, strict=True):
+        report.content["tasks"][name]["full"] = score
+    report.save()
+
+
+def find(plan: str, lr: float, kind: str, dims: Sequence[int]) -> None:
+    """Learn the decoders of some d in this process."""
+    _RATES[plan] = lr
+    losses = TaskLosses(_plan(plan), [loaded(name) for name in SEEN])
+    for d in dims:
+        learned(losses, Finding(kind=kind, d=d, rounds=ROUNDS), decoder(plan, kind, d))  # type: ignore[arg-type]
+
+
+def find_all(stage: Stage, workers: int) -> None:
+    """Learn all decoders of a stage, each in one of as many processes as there are workers."""
+    DECODERS.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "experiments.ipt", "--find", stage.plan, str(_RATES[stage.plan]), stage.kind]
+    shares = [[str(d) for d in stage.dims[::-1][k::workers]] for k in range(workers)]
+    running = [subprocess.Popen([*command, *share]) for share in shares if share]
+    codes = [process.wait() for process in running]
+    if any(codes):
+        raise RequestError(f"every decoder must be found; received a failure at {stage.kind}, see above")
+
+
+def carry_out(work: Workshop, label: str, report: Report) -> None:
+    """Find the subspaces of a stage, choose its rate, and train inside."""
+    stage, content = STAGES[label], report.content
+    if stage.plan not in _RATES:
+        tune(work, stage.plan, tuple(dict.fromkeys((*SEEN, *stage.unseen))), report)
+    if stage.found:
+        find_all(stage, work.workers)
+        files = {d: open_decoder(decoder(stage.plan, stage.kind, d)).learned for d in stage.dims}
+        about = ("errors", "task_losses", "finding")
+        content["decoders"][label] = {str(d): {name: file[name] for name in about} for d, file in files.items()}
+    judges = {c: specs(stage, stage.judged, c, JUDGES) for c in stage.rates}
+    c = content["rates"][label] = best_rate(work, f"{label}: rate", judges)
+    names = (*stage.seen, *stage.unseen)
+    content["inside"][label] = {}
+    for d in stage.dims:
+        scores = work.scores(f"{label}: d = {d}", specs(stage, d, c, names))
+        content["inside"][label][str(d)] = dict(zip(names, scores, strict=True))
+        report.save()
+
+
+def about() -> dict[str, Any]:
+    """Return what the report says of the experiment."""
+    seen, unseen = ([loaded(name) for name in names] for names in (SEEN, UNSEEN))
+    check_unseen(unseen, seen)
+    pairs = {f"{a.name}, {b.name}": shared_rows(a, b).count for a in unseen for b in seen}
+    plans = {
+        name: {"method": plan.method, "D": sum(t.numel() for t in start(plan, seen[0]).values())}
+        for name, plan in PLANS.items()
+    }
+    return {
+        "command": "python -m experiments.ipt",
+        "model": PLAN.model,
+        "plans": plans,
+        "recipe": dataclasses.asdict(RECIPE),
+        "pair_length": PLAN.pair_length,
+        "rows scored": ROWS,
+        "shared rows": {pair: count for pair, count in pairs.items() if count},
+        "versions": versions(),
+    }
+
+
+def main() -> None:
+    """Carry out the experiment, or learn decoders for it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--until", choices=("tuned", *STAGES), default="lora", help="the last stage to carry out")
+    parser.add_argument("--find", nargs="+", metavar="WORD", help="plan, its rate, kind and dimensions of decoders")
+    arguments = parser.parse_args()
+    os.nice(arguments.nice)
+    if arguments.find:
+        plan, lr, kind, *dims = arguments.find
+        find(plan, float(lr), kind, [int(d) for d in dims])
+        return
+    report, stages = Report(), list(STAGES)
+    with Store(STORE) as store:
+        work = Workshop(store=store, workers=arguments.workers)
+        tune(work, "prompt", (*SEEN, *UNSEEN), report)
+        report.content["about"] = about()
+        full(work, report)
+        for label in stages[: stages.index(arguments.until) + 1] if arguments.until in STAGES else ():
+            carry_out(work, label, report)
+
+
+if __name__ == "__main__":
+    main()
