@@ -24,7 +24,7 @@ from pathlib import Path
 
 from idim import tasks
 from idim.comparison.contender import Contender
-from idim.comparison.finding import ZERO, Workshop, check_kind
+from idim.comparison.finding import TRAINED, ZERO, Workshop, check_kind
 from idim.comparison.report import CompareReport, Row
 from idim.comparison.request import CompareRequest
 from idim.dimension.measure import Prepared, prepare
@@ -39,6 +39,7 @@ from idim.runs.environment import versions
 from idim.tasks import Task
 from idim.tasks.overlap import check_unseen
 
+UNUSED = 1.0  # the rate of a full training that no kind asks for
 Zeros = dict[str, DimensionResult]
 
 
@@ -131,12 +132,18 @@ def planned(request: CompareRequest) -> Plan:
     steps = zero[task.name].protocol.recipe.steps
     if request.burn_in is not None and request.burn_in >= steps:
         raise RequestError(f"burn_in must be less than the {steps} steps of full training; received {request.burn_in}")
-    if not zero[task.name].bar.relative and request.reference_lr is None:
-        raise RequestError(
-            f"full training needs a rate: with the absolute bar {zero[task.name].bar} none is tuned; received none: "
-            "give reference_lr, or a relative bar"
-        )
+    _check_rate(request, zero[task.name])
     return Plan(request=request, task=task, unseen=tuple(unseen), others=tuple(others), zero=zero)
+
+
+def _check_rate(request: CompareRequest, zero: Prepared) -> None:
+    """Refuse subspaces of a full training whose rate nothing will say."""
+    trained = [kind for kind in request.wanted if kind in TRAINED]
+    if trained and not zero.bar.relative and zero.protocol.full_lr is None:
+        raise RequestError(
+            f"kind {trained[0]!r} needs a rate of full training, and with the bar {zero.bar} none is tuned; received "
+            "no reference_lr: give one, or a relative bar"
+        )
 
 
 def asked(request: CompareRequest, task: str, model: str, projection: str, dims: tuple[int, ...]) -> MeasureRequest:
@@ -215,13 +222,13 @@ class Comparison:
         }
 
     def _workshop(self, zero: DimensionResult) -> Workshop:
-        main, lr = self.plan.main, self.plan.request.reference_lr or zero.reference["lr"]
+        main = self.plan.main
         full = RunSpec(
             task=self.plan.task.name,
             fingerprint=self.plan.task.fingerprint,
             model=main.model,
             method="full",
-            lr=lr,
+            lr=main.protocol.full_lr or zero.reference["lr"] or UNUSED,
             recipe=main.protocol.recipe,
             seed=0,
             head=main.head,

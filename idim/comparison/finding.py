@@ -196,6 +196,8 @@ FOUND: dict[str, Callable[[Workshop], Contender]] = {
 }
 FOLLOWED = ("burn-in", "trajectory", "lottery")
 """Kinds that need checkpoints on the way of a training."""
+TRAINED = (*FOLLOWED, DELTAS)
+"""Kinds that need full trainings."""
 
 
 def check_kind(kind: str, full_optimizer: str) -> None:
