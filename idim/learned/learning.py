@@ -34,6 +34,7 @@ from idim.runs import Keep, RunSpec, Serial, Store
 from idim.runs.heads import HEAD_LR, usual_head
 from idim.runs.store import ARTIFACTS
 from idim.spectral.reading.sources import Source
+from idim.tasks.overlap import check_unseen
 
 
 def learn_trajectory(request: TrajectoryRequest) -> Built:
@@ -138,7 +139,8 @@ def learn_deltas(request: DeltasRequest) -> tuple[Built, Coverage]:
         RequestError: when the models do not belong together, or did not change.
     """
     writable_folder(request.out.absolute().parent)
-    base, tuned = open_model(request.base), _opened(request.tuned)
+    base = open_model(request.base)
+    tuned = _opened(request.tuned, base)
     layout = layout_of(base, include=request.include, exclude=request.exclude)
     apart = leave_one_out(Vectors(tuned, base=base, layout=layout), centred=request.centred)
     vectors = Vectors(tuned, base=base, layout=layout, centred=request.centred)
@@ -167,11 +169,20 @@ def evaluate(request: EvaluateRequest) -> Coverage:
     Raises:
         RequestError: when basis and models do not belong together.
     """
-    found = coverage(open_basis(request.basis), open_model(request.base), _opened(request.tuned))
+    _check_unseen(request)
+    base = open_model(request.base)
+    found = coverage(open_basis(request.basis), base, _opened(request.tuned, base))
     if request.out is not None:
         found.save(request.out)
     return found
 
 
-def _opened(places: Sequence[Path]) -> list[Source]:
-    return [open_model(place) for place in places]
+def _opened(places: Sequence[Path], base: Source) -> list[Source]:
+    return [open_model(place, base=base) for place in places]
+
+
+def _check_unseen(request: EvaluateRequest) -> None:
+    """Refuse tasks as unseen that share rows with those the basis was learned from, where both are named."""
+    names = (request.unseen, request.learned_from)
+    unseen, seen = ([tasks.load(name, data=request.data) for name in group] for group in names)
+    check_unseen(unseen, seen)

@@ -20,10 +20,9 @@ from torch import Tensor
 
 from idim.errors import RequestError
 from idim.kernels import threads
+from idim.learned.changed import Changed, is_change
 from idim.parameters import Layout, digest
 from idim.projections.base import FLOATS
-from idim.spectral.pairing.adapters import is_adapter
-from idim.spectral.pairing.subspaces import is_subspace
 from idim.spectral.reading.folders import open_files
 from idim.spectral.reading.sources import Source
 
@@ -119,18 +118,24 @@ class _Read(Mapping[str, Tensor]):
         return len(self.names)
 
 
-def open_model(place: str | Path) -> Source:
+def open_model(place: str | Path, *, base: Source | None = None) -> Source:
     """Open the safetensors of a model: a file, or a folder with one or with shards and their index.
 
+    Args:
+        place: the file or folder.
+        base: what a PEFT adapter or a saved subspace changes; without it they are no model.
+
     Raises:
-        RequestError: when there is no such model, or it is an adapter, which has to be merged first.
+        RequestError: when there is no such model, or it is a change of another base.
     """
     path = Path(place)
     if not (path.is_file() or path.is_dir()):
         raise RequestError(
             f"a model must be a safetensors file or a folder of them; received {str(place)!r}: not there"
         )
-    if path.is_dir() and (is_adapter(path) or is_subspace(path)):
+    if is_change(path):
+        if base is not None:
+            return Changed(base, path)
         raise RequestError(f"a model must hold all of its tensors; received {place}, which changes a base: merge it")
     return open_files(path, str(place), pickle=False)
 
