@@ -64,7 +64,11 @@ def test_an_mlp_rebuilds_a_curve_that_no_line_holds():
 
 
 def test_task_losses_turn_the_directions_that_tunings_leave_open():
-    """The loss of a task asks for a step along a direction that no tuning has, and the decoder learns to take it."""
+    """Every task asks for a step s along a direction that no tuning has.
+
+    A step a costs a²/S of reconstruction, S the mean squared norm of the centred tunings, and (s - a)² of task loss:
+    the best is a = s S/(1 + S).
+    """
     vectors, columns = planted(2)
     wanted = torch.linalg.qr(torch.cat([columns, draws(D, 1, seed=9)], dim=1)).Q[:, 2].float()
     steps, plain = 3 * draws(T, 2, seed=1)[:, 0].float(), vectors.mean(0) @ wanted
@@ -77,11 +81,10 @@ def test_task_losses_turn_the_directions_that_tunings_leave_open():
     without = find(vectors, finding)
     found = find(vectors, finding, lambda k, change: (asked.append(k), loss(k, change))[1])
     taken, untaken = (each.decode(each.codes) @ wanted - plain for each in (found, without))
-    assert float((taken - steps).norm()) < 0.1 * float(steps.norm())
-    assert float(untaken.norm()) < 0.1 * float(steps.norm())
-    across = (found.decode(found.codes) - vectors) @ columns.float()  # the tunings themselves are still rebuilt
-    assert float(across.norm()) < 0.1 * float((vectors - vectors.mean(0)).norm())
-    assert found.task_losses[-1] < 0.1 * found.task_losses[0]
+    spread = float((vectors - vectors.mean(0)).square().sum(1).mean())
+    assert float((taken - steps * spread / (1 + spread)).norm()) < 0.03 * float(steps.norm())
+    assert float(untaken.norm()) < 0.01 * float(steps.norm())
+    assert found.task_losses[-1] < 0.2 * found.task_losses[0]
     rounds = [asked[i : i + T] for i in range(0, len(asked), T)]
     assert all(sorted(turn) == list(range(T)) for turn in rounds)
     assert rounds[0] != rounds[1]
