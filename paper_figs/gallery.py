@@ -26,6 +26,7 @@ from paper_figs import (
     spectra,
     tiny_subspace,
     toy,
+    trajectory,
     truncated,
     tuning_variants,
 )
@@ -50,6 +51,7 @@ FIGURES: Mapping[str, Callable[[], None]] = {
     "tuning_variants": tuning_variants.draw,
     "spectra": spectra.draw,
     "truncated": truncated.draw,
+    "trajectory": trajectory.draw,
     "tiny_subspace": tiny_subspace.draw,
     "lora_similarity": lora_similarity.draw,
     "lora_amplification": lora_amplification.draw,

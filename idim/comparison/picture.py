@@ -9,6 +9,9 @@ from idim import plots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from idim.comparison.report import CompareReport
 
 MARKS = "osD^vP*X<>"
 COLOURS = {
@@ -56,5 +59,22 @@ def curves(
     ax.set_xlabel("d")
     ax.set_ylabel(f"{metric} on the report split")
     ax.set_title(title)
-    ax.legend(loc="best", ncols=2)
     return ax
+
+
+def sheet(fig: Figure, report: CompareReport) -> None:
+    """Draw a panel a task and one legend below them."""
+    for ax, task in zip(fig.subplots(1, len(report.tasks), squeeze=False)[0], report.tasks, strict=True):
+        report.plot(ax, task=task)
+        if task != report.task:
+            ax.set_title(f"unseen: {short(task)}")
+    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+
+
+def short(task: str) -> str:
+    """Return the name of a task without the folder it lies in.
+
+    >>> short("idx:some/where/turned"), short("digits")
+    ('turned', 'digits')
+    """
+    return task.rpartition("/")[2]

@@ -99,21 +99,19 @@ class CompareReport:
         return pd.DataFrame(runs, columns=["kind", "task", "d", "lr", "seed", "score"])
 
     def plot(self, ax: Axes, *, task: str | None = None) -> Axes:
-        """Draw score against d on ``ax``, a line a subspace, and return it."""
+        """Draw score against d on ``ax``, a line a subspace, and return it; the lines are labelled for a legend."""
         name = self.task if task is None else task
         lines = {row.contender.label: row.scores(name) for row in self.rows}
-        return picture.curves(
-            ax, lines, full=self.full[name]["mean"], bar=self.bar[name]["value"], metric=self.metric, title=name
-        )
+        full, bar = self.full[name]["mean"], self.bar[name]["value"]
+        return picture.curves(ax, lines, full=full, bar=bar, metric=self.metric, title=picture.short(name))
 
     def save(self, folder: Path | str) -> Path:
         """Write report.json and compare.png into ``folder``; each is whole or absent."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "report.json", self.to_json())
-        with plots.canvas(figsize=(5.2 * len(self.tasks) + 0.4, 4.2)) as fig:
-            for ax, task in zip(fig.subplots(1, len(self.tasks), squeeze=False)[0], self.tasks, strict=True):
-                self.plot(ax, task=task)
+        with plots.canvas(figsize=(4.8 * len(self.tasks) + 0.6, 4.6)) as fig:
+            picture.sheet(fig, self)
             plots.save(fig, folder / "compare.png")
         return folder
 
