@@ -48,7 +48,6 @@ def run_bound(request: BoundRequest) -> BoundReport:
 
     Raises:
         RequestError: when the request cannot be served, before anything trains.
-        TrainingFailed: when training a run again leaves the finite numbers.
     """
     coding = Coding(
         levels=request.level_counts,

@@ -29,8 +29,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.special import rel_entr
-
 from idim.errors import RequestError
 
 HALVINGS = 100
@@ -89,7 +87,13 @@ def check_delta(delta: float) -> None:
 
 def kl(q: float, p: float) -> float:
     """Return the divergence of a coin of bias q from one of bias p, in nats; infinite where p rules out what q has."""
-    return float(rel_entr(q, p) + rel_entr(1 - q, 1 - p))
+    return _part(q, p) + _part(1 - q, 1 - p)
+
+
+def _part(a: float, b: float) -> float:
+    if not a:
+        return 0.0
+    return a * math.log(a / b) if b else math.inf
 
 
 def kl_inverse(q: float, budget: float) -> float:

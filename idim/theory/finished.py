@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from idim.errors import RequestError
 from idim.files import write_json
-from idim.runs import RunSpec
+from idim.runs import RunSpec, TrainingFailed
 from idim.runs.learner import Bare, learner, network
 from idim.runs.train import alone, fit, load_task, weights_folder
 from idim.subspace import Subspace
@@ -83,7 +83,6 @@ def finished(spec: RunSpec, folder: Path, *, data: Path | None, unseen: bool = F
 
     Raises:
         RequestError: when the run can have no bound, cannot be made, or is not the one in the folder.
-        TrainingFailed: when training leaves the finite numbers.
     """
     task = load_task(spec, data)
     check(spec, task, unseen=unseen)
@@ -123,7 +122,10 @@ def spec_in(folder: Path) -> RunSpec | None:
 def _trained(spec: RunSpec, task: Task, net: nn.Module) -> Subspace:
     space = learner(spec, net)
     assert isinstance(space, Subspace)
-    fit(spec, task, Bare(space))
+    try:
+        fit(spec, task, Bare(space))
+    except TrainingFailed as error:
+        raise RequestError(f"a run must train as it did before; received d = {spec.d}: {error}") from error
     return space
 
 

@@ -1,8 +1,9 @@
 r"""Few levels for many numbers: k-means in one dimension.
 
 Lloyd's iteration from the quantiles of the numbers: each number goes to the nearest level, each level to the mean of
-its numbers, until nothing moves. Levels are then rounded to float16, which is what is written, and numbers go to the
-nearest rounded level. Nothing is drawn: the same numbers give the same codes.
+its numbers, until nothing moves; where no more numbers differ than there are levels, they are the levels. Levels are
+then rounded to float16, which is what is written, and numbers go to the nearest rounded level. Nothing is drawn: the
+same numbers give the same codes.
 
 Source: S. Lloyd, "Least squares quantization in PCM", 1957, published 1982.
 """
@@ -64,6 +65,9 @@ def lloyd(values: Tensor, levels: int) -> Tensor:
     values = values.detach().double().flatten()
     if not bool(torch.isfinite(values).all()):
         raise RequestError("only finite numbers can be rounded; received others: the run has diverged")
+    distinct: Tensor = torch.unique(values)
+    if len(distinct) <= levels:
+        return distinct
     shares = (torch.arange(levels, dtype=torch.float64) + 0.5) / levels
     means: Tensor = torch.unique(torch.quantile(values, shares))
     for _ in range(ROUNDS):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from idim.models.init import generator
 from idim.runs import RunSpec
+from idim.runs.heads import HEAD_LR
 from idim.runs.optimize import Group, descend
 from idim.runs.rows import Rows
 from idim.subspace import Subspace
@@ -140,7 +141,7 @@ def tuned(
         recipe=dataclasses.replace(spec.recipe, optimizer=optimizer, steps=steps),
         lr=lr,
         generator=generator(spec.seed, "rounding"),
-        groups=_groups(module, lr, spec.head_lr or lr),
+        groups=_groups(module, lr, spec.head_lr or HEAD_LR),
     )
     return module.codes()
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from idim import models, tasks
 from idim.errors import RequestError
 from idim.runs import Outcome, RunSpec, Store
-from idim.runs.heads import HEAD_LR
 from idim.subspace import stored
 from idim.theory.finished import spec_in
 from idim.theory.request import LEAST_KEY, BoundRequest
@@ -91,7 +90,6 @@ def in_folder(folder: Path, request: BoundRequest) -> RunSpec:
         )
     task = tasks.load(request.task, data=request.data)
     d = int(record["projection"]["d"])
-    apart = bool(record["train"])
     return RunSpec(
         task=task.name,
         fingerprint=task.fingerprint,
@@ -102,8 +100,6 @@ def in_folder(folder: Path, request: BoundRequest) -> RunSpec:
         lr=RATE / math.sqrt(d),
         recipe=task.recipe,
         seed=request.seed,
-        head="trained" if apart else "inside",
-        head_lr=HEAD_LR if apart else None,
     )
 
 
