@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from idim.spectral.report.spectrum_report import SpectrumReport
     from idim.spectral.spectrum import spectrum
     from idim.subspace import Subspace
+    from idim.theory.bounding import bound
+    from idim.theory.report import BoundReport
 
 __all__ = [
+    "BoundReport",
     "DimensionResult",
     "MethodsReport",
     "SpectrumReport",
     "Subspace",
     "__version__",
+    "bound",
     "measure",
     "projections",
     "spectrum",
@@ -33,10 +37,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BoundReport": "idim.theory.report",
     "DimensionResult": "idim.dimension.result",
     "MethodsReport": "idim.delta_tuning.report",
     "SpectrumReport": "idim.spectral.report.spectrum_report",
     "Subspace": "idim.subspace",
+    "bound": "idim.theory.bounding",
     "measure": "idim.dimension.measure",
     "spectrum": "idim.spectral.spectrum",
     "survey": "idim.delta_tuning.survey",
