@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from idim.errors import RequestError, unknown
+from idim.models import tuned_by
 from idim.tasks import recipe as recipes
 from idim.tasks.recipe import Recipe
 
@@ -95,6 +96,11 @@ class RunSpec:
                 f"received {self.method!r} with projection {self.projection!r}, d {self.d}"
             )
         self._check_learned(self.projection or "")
+        if tuned_by.knows(self.model) and self.method not in PLAIN:
+            raise RequestError(
+                f"a network with a method on it trains what that has added, in full or in a subspace; received "
+                f"{self.model!r} with method {self.method!r}: name the network itself"
+            )
         if self.d is not None and self.d < 1:
             raise RequestError(f"d must be at least 1; received d = {self.d}")
         if not (math.isfinite(self.lr) and self.lr > 0):
