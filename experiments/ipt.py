@@ -8,8 +8,8 @@ Y. Qin et al., Exploring Universal Intrinsic Task Subspace via Prompt Tuning, 20
 MiniLM with soft prompts on ten tasks to learn from and five unseen ones; every task starts at its linear probe, whose
 head stays (:mod:`idim.learned.tunings`). Runs are in ``experiments/ipt_store``; the decoders, in
 ``experiments/ipt_decoders``, are not committed and are made again. Every stage writes what is known so far to
-``experiments/results/ipt/report.json``. Rates: for every kind of subspace c of the rate c/√d is the best of three by
-the selection split, on two tasks, at d = 10 (9 for ``pca``).
+``experiments/results/ipt/`` (:mod:`experiments.ipt_report`). Rates: for every kind of subspace c of the rate c/√d is
+the best of three by the selection split, on two tasks, at d = 10 (9 for ``pca``).
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.ipt_report import Report
 from idim import tasks
 from idim.errors import RequestError
-from idim.files import write_json
 from idim.learned.autoencoder import Finding
 from idim.learned.ipt import Workshop, learned, probed_and_tuned
-from idim.learned.recovered import fraction, gain
 from idim.learned.task_losses import TaskLosses
 from idim.learned.tunings import Plan, start
 from idim.projections import resolve
@@ -40,7 +39,7 @@ from idim.tasks import Recipe, Task
 from idim.tasks.overlap import check_unseen, shared_rows
 
 HERE = Path(os.path.relpath(Path(__file__).parent))  # names of runs hold no place on a machine
-STORE, DECODERS, RESULT = HERE / "ipt_store", HERE / "ipt_decoders", HERE / "results" / "ipt" / "report.json"
+STORE, DECODERS = HERE / "ipt_store", HERE / "ipt_decoders"
 SEEN = ("sst2_sentences", "rotten_tomatoes", "subj", "trec", "snips", "cola", "mrpc", "ag_news", "qnli_dev", "stsb")
 UNSEEN = ("cr", "sms_spam", "clinc150", "rte", "wnli")
 JUDGES = ("trec", "sst2_sentences")  # choose rates
@@ -126,32 +125,6 @@ def specs(stage: Stage, d: int, c: float, names: Sequence[str]) -> list[RunSpec]
         return [plan.over_weights(task, "fastfood", d, lr) for task in chosen]
     projection = resolve(f"decoder:{decoder(stage.plan, stage.kind, d)}") if stage.found else "hadamard"
     return [plan.inside(task, projection, d, lr) for task in chosen]
-
-
-class Report:
-    """What is known so far, in a file."""
-
-    def __init__(self) -> None:
-        self.content: dict[str, Any] = {"tasks": {}, "rates": {}, "inside": {}, "decoders": {}, "shares": {}}
-
-    def save(self) -> None:
-        """Write it, with the shares of all tasks that are there."""
-        for label, by_d in self.content["inside"].items():
-            self.content["shares"][label] = {d: dict(self._shares(STAGES[label], by_d[d])) for d in by_d}
-        RESULT.parent.mkdir(parents=True, exist_ok=True)
-        write_json(RESULT, self.content)
-
-    def _shares(self, stage: Stage, scores: Mapping[str, float]) -> Iterator[tuple[str, Any]]:
-        for who, names in (("seen", SEEN), ("unseen", UNSEEN)):
-            inside = {name: score for name, score in scores.items() if name in names}
-            if inside:
-                probe, tuned, full = (self._column(kind) for kind in ("probe", stage.plan, "full"))
-                shares = {"fraction": fraction(inside, tuned), "gain": gain(inside, tuned, probe)}
-                shares |= {"of full": fraction(inside, full), "gain of full": gain(inside, full, probe)}
-                yield who, {name: dataclasses.asdict(share) for name, share in shares.items()}
-
-    def _column(self, kind: str) -> dict[str, float]:
-        return {name: row[kind] for name, row in self.content["tasks"].items() if kind in row}
 
 
 def best_rate(work: Workshop, label: str, by_rate: Mapping[float, Sequence[RunSpec]]) -> float:

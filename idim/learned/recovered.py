@@ -7,7 +7,8 @@ For the scores :math:`p_t` of the probe, :math:`s_t` of a tuning and :math:`r_t`
 - the *recovered gain* is :math:`\sum_t (r_t - p_t) / \sum_t (s_t - p_t)`: zero for the probe, one for the tuning.
 
 Intervals are those of a bootstrap over the tasks, whole ones with all their scores: they say what other tasks of this
-kind would give, not other seeds. Tasks whose tuning scores nothing above 0 have no fraction and are left out of it.
+kind would give, not other seeds. Tasks whose tuning scores below LEAST, such as a correlation
+near 0, have no fraction and are left out of it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from idim.errors import RequestError
 
 DRAWS = 2000
+LEAST = 0.1
 Scores = Mapping[str, float]
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], float]
@@ -50,7 +52,7 @@ def fraction(inside: Scores, tuned: Scores, *, seed: int = 0) -> Share:
         RequestError: for a task without a score.
     """
     rows = _rows(inside, tuned)
-    return _share(rows[rows[:, 1] > 0], lambda r: float((r[:, 0] / r[:, 1]).mean()), seed)
+    return _share(rows[rows[:, 1] >= LEAST], lambda r: float((r[:, 0] / r[:, 1]).mean()), seed)
 
 
 def gain(inside: Scores, tuned: Scores, probe: Scores, *, seed: int = 0) -> Share:

@@ -30,7 +30,7 @@ def test_the_fraction_is_the_mean_of_ratios_and_its_interval_within_them():
 
 
 def test_tasks_whose_tuning_scores_nothing_have_no_fraction():
-    share = fraction({"a": 0.4, "d": 0.1}, {"a": 0.8, "d": 0.0})
+    share = fraction({"a": 0.4, "d": 0.1}, {"a": 0.8, "d": 0.09})
     assert (share.value, share.tasks) == (pytest.approx(0.5), 1)
     assert fraction({"d": 0.1}, {"d": -0.1}).value is None
     assert str(fraction({}, {})) == "none"
