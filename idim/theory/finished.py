@@ -18,6 +18,7 @@ from idim.errors import RequestError
 from idim.files import write_json
 from idim.runs import RunSpec, TrainingFailed
 from idim.runs.learner import Bare, learner, network
+from idim.runs.spec import LEARNED, STARTED
 from idim.runs.train import alone, fit, load_task, weights_folder
 from idim.subspace import Subspace
 from idim.subspace.stored import RECORD
@@ -70,7 +71,7 @@ def check(spec: RunSpec, task: Task, *, unseen: bool) -> None:
             f"a bound needs a run whose trained numbers are few, method 'subspace'; received {spec.method!r}: "
             "all D parameters would be written down, and the bound says nothing"
         )
-    learned = "basis" in (spec.projection or "") or "start:" in spec.model
+    learned = LEARNED.search(spec.projection or "") or STARTED.search(spec.model)
     if learned and not unseen:
         raise RequestError(
             "P and theta0 must be fixed before the rows are seen, and a basis or a start is learned from some; "
