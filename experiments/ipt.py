@@ -118,9 +118,9 @@ def decoder(plan: str, kind: str, d: int) -> Path:
     return DECODERS / f"{plan}-{kind}-{d}.safetensors"
 
 
-def specs(stage: Stage, d: int, c: float, names: Sequence[str]) -> list[RunSpec]:
+def specs(stage: Stage, plan: Plan, d: int, c: float, names: Sequence[str]) -> list[RunSpec]:
     """Return the trainings in d numbers."""
-    plan, lr, chosen = _plan(stage.plan), c / d**0.5, map(loaded, names)
+    lr, chosen = c / d**0.5, map(loaded, names)
     if stage.kind == "weights":
         return [plan.over_weights(task, "fastfood", d, lr) for task in chosen]
     projection = resolve(f"decoder:{decoder(stage.plan, stage.kind, d)}") if stage.found else "hadamard"
@@ -135,27 +135,21 @@ def best_rate(work: Workshop, label: str, by_rate: Mapping[float, Sequence[RunSp
     return max(means, key=lambda rate: means[rate])
 
 
-_RATES: dict[str, float] = {}
-
-
-def _plan(name: str) -> Plan:
-    return dataclasses.replace(PLANS[name], lr=_RATES.get(name, PLANS[name].lr))
-
-
-def tune(work: Workshop, name: str, tried: Sequence[str], report: Report) -> None:
-    """Probe the tasks, choose the rate of the tuning, and tune all."""
+def tune(work: Workshop, name: str, tried: Sequence[str], report: Report) -> Plan:
+    """Probe the tasks, choose the rate of the tuning, and tune all; return the plan with that rate."""
     plan, chosen = PLANS[name], [loaded(task) for task in tried]
     probes = work.scores(f"{name}: probes", [plan.probe(task) for task in chosen], plan.keep_heads)
     judges = [loaded(judge) for judge in JUDGES]
     plans = {lr: dataclasses.replace(plan, lr=lr) for lr in TUNING_RATES[name]}
-    _RATES[name] = best_rate(work, f"{name}: rate", {lr: [p.tuning(t) for t in judges] for lr, p in plans.items()})
-    report.content["rates"][name] = _RATES[name]
-    _, tuned = probed_and_tuned(work, _plan(name), chosen)
+    lr = best_rate(work, f"{name}: rate", {lr: [p.tuning(t) for t in judges] for lr, p in plans.items()})
+    report.content["rates"][name] = lr
+    _, tuned = probed_and_tuned(work, plans[lr], chosen)
     for task, probe, score in zip(chosen, probes, tuned, strict=True):
         bare = task.name.rpartition(":")[2]
         row = {"metric": task.metric, "chance": task.chance, "seen": bare in SEEN, "probe": probe, name: score}
         report.content["tasks"][bare] = report.content["tasks"].get(bare, {}) | row
     report.save()
+    return plans[lr]
 
 
 def full(work: Workshop, report: Report) -> None:
@@ -167,18 +161,17 @@ def full(work: Workshop, report: Report) -> None:
     report.save()
 
 
-def find(plan: str, lr: float, kind: str, dims: Sequence[int]) -> None:
+def find(name: str, lr: float, kind: str, dims: Sequence[int]) -> None:
     """Learn the decoders of some d in this process."""
-    _RATES[plan] = lr
-    losses = TaskLosses(_plan(plan), [loaded(name) for name in SEEN])
+    losses = TaskLosses(dataclasses.replace(PLANS[name], lr=lr), [loaded(task) for task in SEEN])
     for d in dims:
-        learned(losses, Finding(kind=kind, d=d, rounds=ROUNDS), decoder(plan, kind, d))  # type: ignore[arg-type]
+        learned(losses, Finding(kind=kind, d=d, rounds=ROUNDS), decoder(name, kind, d))  # type: ignore[arg-type]
 
 
-def find_all(stage: Stage, workers: int) -> None:
+def find_all(stage: Stage, lr: float, workers: int) -> None:
     """Learn all decoders of a stage, each in one of as many processes as there are workers."""
     DECODERS.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "experiments.ipt", "--find", stage.plan, str(_RATES[stage.plan]), stage.kind]
+    command = [sys.executable, "-m", "experiments.ipt", "--find", stage.plan, str(lr), stage.kind]
     shares = [[str(d) for d in stage.dims[::-1][k::workers]] for k in range(workers)]
     running = [subprocess.Popen([*command, *share]) for share in shares if share]
     codes = [process.wait() for process in running]
@@ -186,22 +179,23 @@ def find_all(stage: Stage, workers: int) -> None:
         raise RequestError(f"every decoder must be found; received a failure at {stage.kind}, see above")
 
 
-def carry_out(work: Workshop, label: str, report: Report) -> None:
+def carry_out(work: Workshop, label: str, plans: dict[str, Plan], report: Report) -> None:
     """Find the subspaces of a stage, choose its rate, and train inside."""
     stage, content = STAGES[label], report.content
-    if stage.plan not in _RATES:
-        tune(work, stage.plan, tuple(dict.fromkeys((*SEEN, *stage.unseen))), report)
+    if stage.plan not in plans:
+        plans[stage.plan] = tune(work, stage.plan, tuple(dict.fromkeys((*SEEN, *stage.unseen))), report)
+    plan = plans[stage.plan]
     if stage.found:
-        find_all(stage, work.workers)
+        find_all(stage, plan.lr, work.workers)
         files = {d: open_decoder(decoder(stage.plan, stage.kind, d)).learned for d in stage.dims}
         about = ("errors", "task_losses", "finding")
         content["decoders"][label] = {str(d): {name: file[name] for name in about} for d, file in files.items()}
-    judges = {c: specs(stage, stage.judged, c, JUDGES) for c in stage.rates}
+    judges = {c: specs(stage, plan, stage.judged, c, JUDGES) for c in stage.rates}
     c = content["rates"][label] = best_rate(work, f"{label}: rate", judges)
     names = (*stage.seen, *stage.unseen)
     content["inside"][label] = {}
     for d in stage.dims:
-        scores = work.scores(f"{label}: d = {d}", specs(stage, d, c, names))
+        scores = work.scores(f"{label}: d = {d}", specs(stage, plan, d, c, names))
         content["inside"][label][str(d)] = dict(zip(names, scores, strict=True))
         report.save()
 
@@ -237,17 +231,17 @@ def main() -> None:
     arguments = parser.parse_args()
     os.nice(arguments.nice)
     if arguments.find:
-        plan, lr, kind, *dims = arguments.find
-        find(plan, float(lr), kind, [int(d) for d in dims])
+        name, lr, kind, *dims = arguments.find
+        find(name, float(lr), kind, [int(d) for d in dims])
         return
     report, stages = Report(), list(STAGES)
     with Store(STORE) as store:
         work = Workshop(store=store, workers=arguments.workers)
-        tune(work, "prompt", (*SEEN, *UNSEEN), report)
+        plans = {"prompt": tune(work, "prompt", (*SEEN, *UNSEEN), report)}
         report.content["about"] = about()
         full(work, report)
         for label in stages[: stages.index(arguments.until) + 1] if arguments.until in STAGES else ():
-            carry_out(work, label, report)
+            carry_out(work, label, plans, report)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ class Workshop:
                 bar.update()
 
             outcomes = engine.map(specs, note)
+            bar.update(len(specs) - bar.n)  # those that the store had
         return [_result(outcomes[spec.key]) for spec in specs]
 
     def scores(self, label: str, specs: Sequence[RunSpec], keep: Keep | None = None) -> list[float]:

@@ -66,11 +66,25 @@ def test_tasks_are_learned_from_and_tried(place, capsys):
     assert "seen: recovered" in str(tried)
 
 
-def test_another_method_takes_the_place_of_prompts(place):
-    tried = learn_ipt(request(place, method="lora:rank=1", columns=1, decoder="pca", out=place / "lora.safetensors"))
-    names = open_decoder(tried.path).names
-    assert all("lora_" in name for name in names)
-    assert sum(torch.Size(shape).numel() for shape in open_decoder(tried.path).shapes) == tried.D
+def test_another_method_takes_the_place_of_prompts(place, capsys):
+    out = place / "lora.safetensors"
+    fields = {"tasks": f"csv:{place}/a.csv,csv:{place}/b.csv", "method": "lora:rank=1", "decoder": "pca", "columns": 1}
+    fields |= {"model": place / "net", "steps": 4, "batch": 8, "probe-steps": 4, "out": out, "store": place / "store"}
+    with pytest.raises(SystemExit) as leaving:
+        main(
+            [
+                "subspace",
+                "learn",
+                "ipt",
+                *(str(word) for name, value in fields.items() for word in (f"--{name}", value)),
+            ]
+        )
+    assert leaving.value.code == 0
+    file = open_decoder(out)
+    assert all("lora_" in name for name in file.names)
+    said = capsys.readouterr().out
+    assert f"{out}: d = 1 of D = {file.D:,}" in said
+    assert "unseen" not in said
 
 
 def test_a_tuning_is_the_method_itself(place):
