@@ -65,6 +65,13 @@ def test_values_have_no_wrong_answers(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_start_is_refused_unless_it_owes_nothing_to_the_rows() -> None:
+    spec, task = spec_of(model="start:a.safetensors@0123456789abcdef:mlp:16"), tasks.load("digits")
+    with pytest.raises(RequestError, match=r"theta0 must be fixed before the rows are seen.*say --unseen"):
+        finished.check(spec, task, unseen=False)
+    finished.check(spec, task, unseen=True)
+
+
 def test_directions_learned_from_the_rows_are_refused_unless_they_were_not(tmp_path: Path) -> None:
     spec = spec_of(projection="basis:some.safetensors@0123456789abcdef")
     with pytest.raises(RequestError, match=r"fixed before the rows are seen.*say --unseen"):
