@@ -16,7 +16,7 @@ from idim.projections import Basis
 from idim.projections.basis_file import open_basis
 from idim.tasks.task import hashed_order
 
-ASKED = ("--task", "digits", "--model", "mlp:4", "--columns", "3", "--rows", "60")
+ASKED = ("--task", "digits", "--model", "mlp:2", "--columns", "3", "--rows", "60")
 
 
 def command(*arguments: object) -> int:
@@ -29,7 +29,7 @@ def test_the_columns_are_eigenvectors_over_the_rows_that_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "basis.safetensors"
-    assert command(*ASKED, "--of", "gauss-newton", "--tolerance", "1e-6", "--seed", "2", "--out", out) == 0
+    assert command(*ASKED, "--of", "gauss-newton", "--tolerance", "1e-4", "--seed", "2", "--out", out) == 0
     said = capsys.readouterr().out
     file, task = open_basis(out), tasks.load("digits")
     assert f"3 columns over D = {file.D}, of gauss-newton over 60 rows" in said
@@ -38,13 +38,13 @@ def test_the_columns_are_eigenvectors_over_the_rows_that_are_named(
     rows = hashed_order(len(task.train), "rows for curvature")[:60]
     inputs = task.train.inputs
     assert isinstance(inputs, torch.Tensor)
-    net = models.build("mlp:4", input_shape=task.input_shape, outputs=10, seed=2)
+    net = models.build("mlp:2", input_shape=task.input_shape, outputs=10, seed=2)
     objective = Objective(net, nn.functional.cross_entropy, inputs[rows], task.train.targets[rows], double=True)
     values, vectors = torch.linalg.eigh(GaussNewton(objective).to_dense())
     columns = Basis(D=file.D, d=3, path=str(out)).to_dense()
     assert file.learned["values"] == pytest.approx(values.flip(0)[:3].tolist(), rel=1e-4)
     overlaps = (columns * vectors.flip(1)[:, :3]).sum(0).abs()
-    assert overlaps.tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+    assert overlaps.tolist() == pytest.approx([1, 1, 1], abs=1e-3)
 
 
 def test_gradients_cost_one_pass(tmp_path: Path) -> None:
