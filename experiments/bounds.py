@@ -1,6 +1,6 @@
 """What do finished runs on MNIST prove about rows that nobody has seen, and at which d most?
 
-    python -m experiments.bounds mnist_fc --work FOLDER          # four minutes of one core
+    python -m experiments.bounds mnist_fc --work FOLDER          # two minutes of one core
     python -m experiments.bounds mnist_lenet --work FOLDER       # ten
 
 After S. Lotfi et al., PAC-Bayes Compression Bounds So Tight That They Can Explain Generalization, 2022,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from idim.errors import unknown
 from paper_figs import (
+    bounds,
     budget,
     costs,
     fine_tuning,
@@ -53,6 +54,7 @@ FIGURES: Mapping[str, Callable[[], None]] = {
     "truncated": truncated.draw,
     "trajectory": trajectory.draw,
     "tiny_subspace": tiny_subspace.draw,
+    "bounds": bounds.draw,
     "lora_similarity": lora_similarity.draw,
     "lora_amplification": lora_amplification.draw,
     "methods": functools.partial(methods.draw, TEXTS, "methods"),
