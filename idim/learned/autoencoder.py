@@ -144,14 +144,13 @@ def find(vectors: Tensor, finding: Finding, task_loss: TaskLoss | None = None) -
     if not scale > 0:
         raise RequestError(f"tunings must differ to be learned from; received {len(vectors)} that are all the same")
     inputs = centred / scale
-    layers, codes, losses = _principal(inputs, finding.d), None, tuple[float, ...]()
-    if finding.kind != "pca":
-        net = _AutoEncoder(inputs.shape[1], finding)
-        changed = None if task_loss is None else lambda k, x: task_loss(k, mean + scale * x)
-        losses = _train(net, inputs, finding, changed)
-        layers, codes = net.layers(), net.encoder(inputs).detach()
-    codes = _least_squares(inputs, layers[0]) if codes is None else codes
-    return _standardised(layers, codes, inputs, mean, scale, losses)
+    if finding.kind == "pca":
+        layer = _principal(inputs, finding.d)
+        return _standardised((layer,), inputs @ layer.weight, inputs, mean, scale, ())
+    net = _AutoEncoder(inputs.shape[1], finding)
+    changed = None if task_loss is None else lambda k, x: task_loss(k, mean + scale * x)
+    losses = _train(net, inputs, finding, changed)
+    return _standardised(net.layers(), net.encoder(inputs).detach(), inputs, mean, scale, losses)
 
 
 class _AutoEncoder(nn.Module):
@@ -203,14 +202,10 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-def _principal(inputs: Tensor, d: int) -> tuple[Layer, ...]:
-    """Return the decoder of the leading principal components of centred vectors, as far as there are so many."""
+def _principal(inputs: Tensor, d: int) -> Layer:
+    """Return the decoder of the leading principal components of centred vectors: orthonormal columns."""
     _, _, right = torch.linalg.svd(inputs.double(), full_matrices=False)
-    return (Layer(weight=right[:d].T.float().contiguous(), bias=torch.zeros(inputs.shape[1])),)
-
-
-def _least_squares(inputs: Tensor, layer: Layer) -> Tensor:
-    return inputs @ layer.weight  # its columns are orthonormal
+    return Layer(weight=right[:d].T.float().contiguous(), bias=torch.zeros(inputs.shape[1]))
 
 
 def _standardised(
