@@ -111,8 +111,9 @@ class Workshop:
         path = self._path(DELTAS, about)
         if not path.is_file():
             data = self.request.data
-            files = [checkpoints(self.store, run, steps=(), data=data)[-1] for run in runs]
-            self._build(path, [self._checkpoint(BASE), *files], False, about, self._cost(*runs))
+            ends = [checkpoints(self.store, run, steps=(), data=data) for run in runs]
+            files = [ends[0][0], *(last for *_, last in ends)]  # all start from the same parameters
+            self._build(path, files, False, about, self._cost(*runs))
         return self.based(DELTAS, f"tuned on {', '.join(other.name for other in self.others)}", path)
 
     def looked(self, of: Looked) -> Contender:

@@ -13,8 +13,9 @@ from cases_idx import idx
 import idim
 from idim.cli import main
 from idim.comparison import finding
-from idim.comparison.compare import compare, planned, run_compare
+from idim.comparison.compare import compare, run_compare
 from idim.comparison.contender import Contender
+from idim.comparison.plan import planned
 from idim.comparison.request import CompareRequest
 from idim.errors import RequestError
 from idim.learned.cost import Cost
