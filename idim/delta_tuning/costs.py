@@ -95,10 +95,10 @@ def _cost(job: Job, batch: int, lines: Sequence[dict[str, Any]], status: int) ->
     figures["batch"] = batch
     if status and "failed" not in figures and "inference_ms" not in figures:
         figures["failed"] = f"the process ended of {_ending(status)}"
-    if base := figures.pop("merged_base_ms", None):
-        figures["merged_ms"] *= figures["base_ms"] / base  # both at the speed of the machine at the time of the base
     if "failed" in figures:
         return Cost(**_place(job, batch), failed=f"{figures['failed']} ({_sizes(batch, job.length)})")
+    if base := figures.pop("merged_base_ms", None):
+        figures["merged_ms"] *= figures["base_ms"] / base  # both at the speed of the machine at the time of the base
     return Cost(**_place(job, batch) | figures)
 
 

@@ -48,6 +48,21 @@ class Moved(Attached):
         return self.module
 
 
+def unrounded(method: str, chosen: Mapping[str, nn.Parameter]) -> Mapping[str, nn.Parameter]:
+    """Return the parameters that a method changes in place.
+
+    Raises:
+        CannotAttach: when some are whole numbers, as those of a rounded base are.
+    """
+    whole = [name for name, parameter in chosen.items() if not parameter.is_floating_point()]
+    if whole:
+        raise CannotAttach(
+            f"method {method!r} changes parameters in place, and whole numbers cannot move; received {len(whole)} of "
+            f"them, {whole[0]} the first: give a network that is not rounded, or a method that leaves the base alone"
+        )
+    return chosen
+
+
 @dataclass(frozen=True, kw_only=True)
 class Full(Method):
     """Every parameter moves."""
@@ -62,14 +77,7 @@ class Full(Method):
         Raises:
             CannotAttach: when some are whole numbers, as those of a rounded base are.
         """
-        body = body_parameters(model)
-        whole = [name for name, parameter in body.items() if not parameter.is_floating_point()]
-        if whole:
-            raise CannotAttach(
-                f"method 'full' moves every parameter, and whole numbers cannot move; received {len(whole)} of them, "
-                f"{whole[0]} the first: give a network that is not rounded, or a method that leaves the base alone"
-            )
-        return Moved(model, body)
+        return Moved(model, unrounded(self.name, body_parameters(model)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,6 +102,19 @@ def test_a_process_that_dies_is_a_failed_cell(monkeypatch: pytest.MonkeyPatch, p
     assert second.failed == said
 
 
+def test_a_step_that_fails_is_a_failed_cell_though_the_merged_network_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (
+        '{"batch": 2, "failed": "no such step"}',
+        '{"batch": 4, "inference_ms": 1.0, "base_ms": 3.0}',
+        '{"batch": 2, "merged_ms": 2.0, "merged_base_ms": 1.0}',
+        '{"batch": 4, "merged_ms": 2.0, "merged_base_ms": 1.0}',
+    )
+    monkeypatch.setattr(costs, "COMMAND", ("-I", "-S", "-c", f"print({chr(10).join(lines)!r})"))
+    first, second = costs.measured(JOB)
+    assert first.failed == "no such step (batch of 2 rows)"
+    assert second.merged_ms == 6.0, "at the speed of the machine at the time of the base"
+
+
 def test_costs_are_read_again_only_in_their_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Job] = []
 

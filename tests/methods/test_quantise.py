@@ -205,9 +205,10 @@ def test_nothing_is_fetched_while_a_library_is_imported(monkeypatch: pytest.Monk
     monkeypatch.delitem(sys.modules, "kernels")
 
 
-def test_full_tuning_of_a_rounded_network_is_refused_in_one_line() -> None:
+@pytest.mark.parametrize("method", ["full", "last:k=1", "masks"])
+def test_what_changes_a_rounded_network_in_place_is_refused_in_one_line(method: str) -> None:
     model = BERT.make()
     quantise(model)
     with pytest.raises(CannotAttach, match=r"whole numbers cannot move; received \d+ of them, .*rounded") as refused:
-        methods.attach(methods.parse("full"), model, Setting(seed=0, steps=1))
+        methods.attach(methods.parse(method), model, Setting(seed=0, steps=1))
     assert "\n" not in str(refused.value)

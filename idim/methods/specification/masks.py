@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from idim.errors import RequestError
 from idim.methods.base import Attached, Group, Method, Setting
+from idim.methods.full import unrounded
 from idim.methods.places import body_modules, body_parameters, nothing
 from idim.methods.specification.parametrized import Parametrized
 
@@ -104,10 +105,11 @@ class Masks(Method):
         """Put the masks on.
 
         Raises:
-            CannotAttach: when there are no such layers.
+            CannotAttach: when there are no such layers, or they are rounded to whole numbers.
         """
         weights = {id(m.weight) for _, m in body_modules(model) if isinstance(m, MASKED)}
         chosen = {name: p for name, p in body_parameters(model).items() if id(p) in weights}
         if not chosen:
             raise nothing(self.name, model, "linear or convolutional layers")
-        return AttachedMasks(model, {n: Masked(p.shape, self.start, self.threshold) for n, p in chosen.items()})
+        masks = {n: Masked(p.shape, self.start, self.threshold) for n, p in unrounded(self.name, chosen).items()}
+        return AttachedMasks(model, masks)

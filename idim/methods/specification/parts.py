@@ -15,7 +15,7 @@ from typing import ClassVar
 from torch import nn
 
 from idim.methods.base import Attached, CannotAttach, Group, Method, Setting
-from idim.methods.full import Moved
+from idim.methods.full import Moved, unrounded
 from idim.methods.options import at_least
 from idim.methods.places import blocks, body_modules, body_parameters, nothing
 
@@ -103,7 +103,7 @@ class Last(Method):
         """Let the last blocks move.
 
         Raises:
-            CannotAttach: when there are fewer than k.
+            CannotAttach: when there are fewer than k, or they are rounded to whole numbers.
         """
         found = blocks(model)
         if len(found) < self.k:
@@ -125,4 +125,4 @@ def _norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _moved(method: str, model: nn.Module, chosen: Mapping[str, nn.Parameter], wanted: str) -> Attached:
     if not chosen:
         raise nothing(method, model, wanted)
-    return Moved(model, chosen)
+    return Moved(model, unrounded(method, chosen))
