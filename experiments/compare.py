@@ -2,7 +2,7 @@
 
     python -m experiments.compare                # 15 minutes of one core; 400 MB in idim-out/compare
 
-784-200-200-10, 300 steps, on 7,500 images of MNIST. Subspaces are random (Hadamard, SAID, burn-in), found from the
+784-200-200-10, 200 steps, on 7,500 images of MNIST. Subspaces are random (Hadamard, SAID, burn-in), found from the
 full training of seed 0 (trajectory, lottery), from its start (Hessian, gradients), or from five other tasks of which
 each has rows of its own: mirrored, upside-down and transposed images, negatives, and labels in another order. Two
 further tasks, again of other rows, are unseen: more of the same images, and images turned by a quarter.
@@ -28,7 +28,7 @@ from idim.tasks.images import PREFIXES, find
 
 OUT = Path(__file__).parent / "results" / "compare"
 WORK = Path("idim-out") / "compare"
-MODEL, STEPS, DIMS = "mlp:200,200", 300, "5,10,20,40,100"
+MODEL, STEPS, DIMS = "mlp:200,200", 200, "5,10,20,40,100"
 KINDS = "hadamard,said,burn-in,lottery,trajectory,hessian,gradients,deltas"
 ROWS = {"train": 7500, "test": 1250}  # of every task; eight tasks share out 60,000 and 10,000
 TASK, UNSEEN = "images", ("more", "turned")
@@ -81,7 +81,7 @@ def main() -> None:
         reference_seeds=1 if arguments.trial else 3,
         steps=20 if arguments.trial else STEPS,
         rows=100 if arguments.trial else 500,
-        products=150 if arguments.trial else 600,
+        products=150 if arguments.trial else 400,
         engine=engine,
         workers=arguments.workers if engine == "processes" else None,
         out=arguments.work,
