@@ -159,7 +159,8 @@ class Comparison:
         )
 
     def _row(self, contender: Contender, zeros: Zeros) -> Row:
-        least = least_d(contender.projection, layers=self.plan.main.layout.layers)
+        layers = self.plan.main.layout.layers
+        least = max(contender.least_d, least_d(contender.projection, layers=layers))
         dims = tuple(d for d in self.plan.request.dimensions if least <= d <= contender.most_d)
         results: Zeros = {}
         if dims:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from idim.learned.cost import Cost
@@ -18,7 +19,7 @@ class Contender:
         projection, model: its names in runs.
         seeded: whether it can be used from any initial parameters; else it belongs to those of seed 0.
         starts: whether it trains from elsewhere than the other kinds do.
-        most_d: number of its columns; D where it is random.
+        least_d, most_d: the d that it can have: up to its columns, or to D where it is random; a decoder has one.
         cost: the work of finding it; None where that is not known.
         stored_bytes: what has to be kept of it beside a seed.
     """
@@ -29,14 +30,15 @@ class Contender:
     model: str
     seeded: bool = True
     starts: bool = False
+    least_d: int = 1
     most_d: int
     cost: Cost | None = field(default_factory=Cost)
     stored_bytes: int = 0
 
     @property
     def label(self) -> str:
-        """A short name."""
-        return self.kind.removeprefix("basis:").rpartition("/")[2].removesuffix(".safetensors")
+        """A short name: that of its file, where it was given one."""
+        return Path(self.kind).stem if self.kind.endswith(".safetensors") else self.kind
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""

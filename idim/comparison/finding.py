@@ -24,8 +24,10 @@ from idim.learned.learning import checkpoints, set_apart, spaced
 from idim.learned.looking import learn_curvature
 from idim.learned.request import CurvatureRequest
 from idim.learned.vectors import Vectors, layout_of, open_model
+from idim.models.origin import parted
 from idim.parameters import Layout
-from idim.projections.basis_file import open_basis
+from idim.projections.basis_file import BasisFile, open_basis
+from idim.projections.decoder_file import DecoderFile, open_decoder
 from idim.runs import RunSpec, Store
 from idim.runs.artifacts import BASE, step_name
 from idim.runs.spec import canonical
@@ -68,19 +70,32 @@ class Workshop:
         return FOUND[kind](self) if kind in FOUND else self.named(kind)
 
     def named(self, kind: str) -> Contender:
-        """Return a projection that needs no finding here: a random one, or a basis from elsewhere."""
+        """Return a projection that needs no finding here: a random one, or what a file holds."""
         name = projections.resolve(ALIASES.get(kind, kind))
-        if "basis:" not in name:
+        reader = next((reader for reader in READERS if f"{reader}:" in name), None)
+        if reader is None:
             return self._contender(kind, "random", name, most_d=self._most_d(name))
-        learned = open_basis(kind.partition("basis:")[2]).learned
-        return self.based(kind, f"from a file: {learned.get('how', 'a basis')}", Path(kind.partition("basis:")[2]))
+        path = Path(parted(name.partition(f"{reader}:")[2])[0])
+        return self._stored(
+            kind, f"from a file: {READERS[reader](path).learned.get('how', reader)}", name, reader, path
+        )
 
     def based(self, kind: str, what: str, path: Path) -> Contender:
-        """Return a subspace from its file."""
-        prefix = kind.partition("basis:")[0] if "basis:" in kind else ""
-        name = projections.resolve(f"{prefix}basis:{path}")
-        size = {"cost": Cost.of(open_basis(path).learned), "stored_bytes": path.stat().st_size}
-        return self._contender(kind, what, name, seeded=False, most_d=self._most_d(name), **size)
+        """Return a subspace from the basis that was written here."""
+        return self._stored(kind, what, projections.resolve(f"basis:{path}"), "basis", path)
+
+    def _stored(self, kind: str, what: str, name: str, reader: str, path: Path) -> Contender:
+        file, most = READERS[reader](path), self._most_d(name)
+        return self._contender(
+            kind,
+            what,
+            name,
+            seeded=not file.base,  # it fits any initial parameters
+            least_d=most if reader == "decoder" else 1,
+            most_d=most,
+            cost=Cost.of(file.learned),
+            stored_bytes=path.stat().st_size,
+        )
 
     def burnt_in(self) -> Contender:
         """Return a random subspace around the network after some steps of full training."""
@@ -185,6 +200,7 @@ class Workshop:
         return Contender(kind=kind, what=what, projection=projection, model=self.full.model, **options)
 
 
+READERS: dict[str, Callable[[Path], BasisFile | DecoderFile]] = {"basis": open_basis, "decoder": open_decoder}
 ALIASES = {"said": "layerwise"}
 FOUND: dict[str, Callable[[Workshop], Contender]] = {
     "burn-in": Workshop.burnt_in,

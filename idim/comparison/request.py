@@ -35,7 +35,7 @@ class CompareRequest:
     kinds: str = KINDS
     """Subspaces, comma-separated. Random: hadamard and other projections, said (one scale a layer), burn-in (random
     around a checkpoint). Found from a training: trajectory, lottery. From the network at its start: hessian,
-    gauss-newton, gradients. From other tasks: deltas. From a file: basis:FILE."""
+    gauss-newton, gradients. From other tasks: deltas. From a file: basis:FILE, decoder:FILE."""
     dims: str = "5,10,20,40"
     """The d at which every kind is trained."""
     learn_from: str | None = None

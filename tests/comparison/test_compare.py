@@ -123,6 +123,23 @@ def test_every_kind_is_measured_at_one_bar_here_and_on_unseen_tasks(folders: lis
     )
 
 
+def test_a_basis_from_a_file_has_one_seed_unless_it_fits_any(folders: list[str], tmp_path: Path) -> None:
+    files = [tmp_path / "own.safetensors", tmp_path / "any.safetensors"]
+    for path in files:
+        learn_trajectory(
+            TrajectoryRequest(
+                task=folders[0], model="mlp:6", lr=0.01, steps=8, points=4, out=path, fits_any=path is files[1]
+            )
+        )
+    kinds = ",".join(f"basis:{path}" for path in files)
+    report = run_compare(asked(folders, tmp_path, kinds=kinds, dims="2,4", unseen=None, learn_from=None))
+    own, fits = report.rows
+    assert (own.contender.label, fits.contender.label) == ("own", "any")
+    assert [set(point.scores) for point in own.results[folders[0]].curve] == [{0}, {0}]
+    assert [set(point.scores) for point in fits.results[folders[0]].curve] == [{0, 1}, {0, 1}]
+    assert own.contender.cost == Cost(runs=1, steps=8, rows=8 * 128)
+
+
 def test_a_kind_that_cannot_be_found_is_left_out(
     folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
