@@ -26,6 +26,7 @@ LABELS = {
     "random": "random, of prompts",
     "weights": "random, of weights",
     "lora": "linear decoder, of LoRA",
+    "lora random": "random, of LoRA",
 }
 
 
@@ -52,7 +53,7 @@ class Report:
 
     def _groups(self, label: str, scores: Mapping[str, float]) -> dict[str, Any]:
         """Return the shares of seen and of unseen tasks."""
-        tasks, tuned = self.content["tasks"], "lora" if label == "lora" else "prompt"
+        tasks, tuned = self.content["tasks"], "lora" if label.startswith("lora") else "prompt"
         found = {}
         for who in GROUPS:
             inside = {name: score for name, score in scores.items() if tasks[name]["seen"] == (who == "seen")}
@@ -65,9 +66,14 @@ class Report:
         return {name: row[kind] for name, row in self.content["tasks"].items() if kind in row}
 
     def _scores(self) -> Iterator[str]:
-        yield from ("| task | metric | probe | prompt tuning | full tuning |", "| --- | --- | --- | --- | --- |")
+        yield from (
+            "| task | metric | probe | prompt tuning | LoRA | full tuning |",
+            "| --- | --- | --- | --- | --- | --- |",
+        )
         for name, row in self.content["tasks"].items():
-            scores = " | ".join(f"{row[kind]:.3f}" if kind in row else "" for kind in ("probe", "prompt", "full"))
+            scores = " | ".join(
+                f"{row[kind]:.3f}" if kind in row else "" for kind in ("probe", "prompt", "lora", "full")
+            )
             yield f"| {name}{'' if row['seen'] else ' (unseen)'} | {row['metric']} | {scores} |"
 
     def _table(self) -> Iterator[str]:

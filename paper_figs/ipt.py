@@ -12,46 +12,49 @@ from idim.learned.recovered import fraction
 from paper_figs.common import results, save
 
 KINDS = {
-    "linear": ("linear decoder", plots.BLUE, "o"),
-    "mlp": ("two-layer decoder", plots.GREEN, "s"),
-    "pca": ("principal components", plots.ORANGE, "^"),
-    "random": ("random, of prompts", plots.GREY, "v"),
-    "weights": ("random, of weights", plots.RED, "x"),
+    "prompt": {
+        "linear": ("linear decoder", plots.BLUE, "o"),
+        "mlp": ("two-layer decoder", plots.GREEN, "s"),
+        "pca": ("principal components", plots.ORANGE, "^"),
+        "random": ("random, of prompts", plots.GREY, "v"),
+        "weights": ("random, of weights", plots.RED, "x"),
+    },
+    "lora": {
+        "lora": ("linear decoder", plots.BLUE, "o"),
+        "lora random": ("random, of LoRA's numbers", plots.GREY, "v"),
+    },
 }
 PAPER = {"seen": {5: 0.87, 250: 0.97}, "unseen": {5: 0.65, 250: 0.83}}  # of the abstract: 100 seen tasks, 20 unseen
 DODGE = 1.06  # between kinds at one d
-WORDS = {"fraction": "score, share of prompt tuning's", "gain": "gain over the probe, share"}
+WORDS = {"fraction": "score, share of {}", "gain": "gain over the probe, share"}
+TUNINGS = {"prompt": "prompt tuning's", "lora": "LoRA's"}
 
 
-def draw() -> None:
-    """Draw score and gain, beside the probe's and the values of the paper's abstract."""
+def draw(tuned: str, name: str) -> None:
+    """Draw score and gain beside the probe's, and for prompts the values of the paper's abstract."""
     content = json.loads(results("ipt", "report.json", maker="ipt").read_text())
-    numbers: dict[str, Any] = {"paper": PAPER}
+    numbers: dict[str, Any] = {"paper": PAPER} if tuned == "prompt" else {}
     with plots.paper(4.4, wide=True) as fig:
         axes = fig.subplots(2, 2, sharex=True, sharey="row")
         for row, share in zip(axes, WORDS, strict=True):
             for ax, who in zip(row, PAPER, strict=True):
-                numbers[f"{share}, {who}"] = _lines(ax, content, share, who)
-            row[0].set_ylabel(WORDS[share])
+                numbers[f"{share}, {who}"] = _lines(ax, content["shares"], KINDS[tuned], share, who)
+            row[0].set_ylabel(WORDS[share].format(TUNINGS[tuned]))
         for ax, who in zip(axes[0], PAPER, strict=True):
-            numbers[f"probe, {who}"] = _references(ax, content, who)
+            numbers[f"probe, {who}"] = _references(ax, content["tasks"], tuned, who)
         for ax in axes[1]:
             ax.axhline(0, color="black", ls=":", lw=0.8)
             ax.set_ylim(-1.0, 1.6)
             ax.set_xlabel("d, numbers a task")
         fig.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-        save(fig, "ipt", numbers)
+        save(fig, name, numbers)
 
 
-def _lines(ax: Axes, content: dict[str, Any], share: str, who: str) -> dict[str, Any]:
+def _lines(ax: Axes, shares: Any, kinds: Any, share: str, who: str) -> dict[str, Any]:
     """Draw one line a kind; return what is drawn."""
     found = {}
-    for number, (kind, (label, colour, mark)) in enumerate(KINDS.items()):
-        rows = {
-            d: by[who][share]
-            for d, by in content["shares"].get(kind, {}).items()
-            if by[who][share]["value"] is not None
-        }
+    for number, (kind, (label, colour, mark)) in enumerate(kinds.items()):
+        rows = {d: by[who][share] for d, by in shares.get(kind, {}).items() if by[who][share]["value"] is not None}
         if not rows:
             continue
         places = [int(d) * DODGE ** (number - 2) for d in rows]
@@ -65,12 +68,13 @@ def _lines(ax: Axes, content: dict[str, Any], share: str, who: str) -> dict[str,
     return found
 
 
-def _references(ax: Axes, content: dict[str, Any], who: str) -> float | None:
+def _references(ax: Axes, rows: Any, tuned: str, who: str) -> float | None:
     """Draw the probe's share and the paper's values; return the probe's."""
-    tasks = {name: row for name, row in content["tasks"].items() if row["seen"] == (who == "seen")}
-    probe = fraction({n: row["probe"] for n, row in tasks.items()}, {n: row["prompt"] for n, row in tasks.items()})
+    tasks = {name: row for name, row in rows.items() if row["seen"] == (who == "seen")}
+    probe = fraction({n: row["probe"] for n, row in tasks.items()}, {n: row[tuned] for n, row in tasks.items()})
     if probe.value is not None:
         ax.axhline(probe.value, color="black", ls=":", lw=0.8, label="probe, d = 0")
-    ax.plot(*zip(*PAPER[who].items(), strict=True), "*", color=plots.RED, ms=7, label="Qin et al. 2021")
+    if tuned == "prompt":
+        ax.plot(*zip(*PAPER[who].items(), strict=True), "*", color=plots.RED, ms=7, label="Qin et al. 2021")
     ax.set_title(f"{len(tasks)} {who} tasks")
     return probe.value
