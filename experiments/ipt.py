@@ -3,13 +3,16 @@
 Y. Qin et al., Exploring Universal Intrinsic Task Subspace via Prompt Tuning, 2021, arXiv:2110.07867, on small tasks.
 
     python -m experiments.ipt --workers 2        # resumable; 90 minutes of two cores
-    python -m experiments.ipt --until lora       # as far as a stage
+    python -m experiments.ipt --until mlp        # as far as a stage
 
-MiniLM with soft prompts on ten tasks to learn from and five unseen ones; every task starts at its linear probe, whose
-head stays (:mod:`idim.learned.tunings`). Runs are in ``experiments/ipt_store``; the decoders, in
-``experiments/ipt_decoders``, are not committed and are made again. Every stage writes what is known so far to
-``experiments/results/ipt/`` (:mod:`experiments.ipt_report`). Rates: for every kind of subspace c of the rate c/√d is
-the best of three by the selection split, on two tasks, at d = 10 (9 for ``pca``).
+MiniLM with soft prompts in every layer (P-tuning v2), on ten tasks to learn from and five unseen ones. Heads are fresh
+and frozen, so prompts do all of the work (:mod:`idim.learned.tunings`): from linear probes, 60 steps of prompts before
+the first layer gained at most 0.03 on 13 of 15 tasks, nothing that a share could be taken of.
+
+Runs are in ``experiments/ipt_store``; the decoders, in ``experiments/ipt_decoders``, are not committed and are made
+again. Every stage writes what is known so far to ``experiments/results/ipt/`` (:mod:`experiments.ipt_report`). Rates:
+for every kind of subspace c of the rate c/√d is the best of three by the selection split, on two tasks, at d = 10 (9
+for ``pca``).
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from experiments.ipt_report import Report
 from idim import tasks
 from idim.errors import RequestError
 from idim.learned.autoencoder import Finding
-from idim.learned.ipt import Workshop, learned, probed_and_tuned
+from idim.learned.ipt import Workshop, learned, started_and_tuned
 from idim.learned.task_losses import TaskLosses
 from idim.learned.tunings import Plan, start
 from idim.projections import resolve
@@ -44,10 +47,11 @@ SEEN = ("sst2_sentences", "rotten_tomatoes", "subj", "trec", "snips", "cola", "m
 UNSEEN = ("cr", "sms_spam", "clinc150", "rte", "wnli")
 JUDGES = ("trec", "sst2_sentences")  # choose rates
 ROWS = 300  # of the selection and the report split
-RECIPE = Recipe(optimizer="adamw", batch_size=16, steps=60, length=24, bucketed=True, warmup=0.1)
+RECIPE = Recipe(optimizer="adamw", batch_size=16, steps=80, length=24, bucketed=True, warmup=0.1)
 PLAN = Plan(
     model="minilm",
-    method="prompt:length=8",
+    method="ptuning2:length=4",
+    heads="fresh",
     recipe=RECIPE,
     pair_length=32,
     probe_steps=120,
@@ -57,7 +61,7 @@ PLAN = Plan(
 )
 LORA = dataclasses.replace(PLAN, method="lora:rank=1", lr=1e-3)
 PLANS = {"prompt": PLAN, "lora": LORA}
-TUNING_RATES = {"prompt": (0.03, 0.1, 0.3), "lora": (1e-3, 3e-3, 1e-2)}
+TUNING_RATES = {"prompt": (0.05, 0.1, 0.2), "lora": (3e-4, 1e-3, 3e-3)}
 ROUNDS = 15  # turns of every task in the auto-encoder
 DIMS = (1, 3, 5, 10, 50, 100, 250)
 FEWER = (1, 10, 50, 250)
@@ -94,12 +98,12 @@ class Stage:
 
 STAGES = {
     "linear": Stage(kind="linear", dims=DIMS, rates=DECODED),
+    "random": Stage(kind="random", dims=FEWER, rates=RANDOM),
+    "pca": Stage(kind="pca", dims=(1, 3, 5, 9), rates=DECODED),
+    "mlp": Stage(kind="mlp", dims=DIMS, rates=DECODED),
+    "weights": Stage(kind="weights", dims=FEWER, rates=RANDOM),
     "lora": Stage(plan="lora", kind="linear", dims=(1, 5, 10, 50), rates=DECODED),
     "lora random": Stage(plan="lora", kind="random", dims=(1, 10, 50), rates=(0.15, 0.6, 2.4)),
-    "pca": Stage(kind="pca", dims=(1, 3, 5, 9), rates=DECODED),
-    "random": Stage(kind="random", dims=FEWER, rates=RANDOM),
-    "weights": Stage(kind="weights", dims=FEWER, rates=RANDOM),
-    "mlp": Stage(kind="mlp", dims=DIMS, rates=DECODED),
 }
 
 
@@ -131,17 +135,17 @@ def best_rate(work: Workshop, label: str, by_rate: Mapping[float, Sequence[RunSp
 
 
 def tune(work: Workshop, name: str, report: Report) -> Plan:
-    """Probe the tasks, choose the rate of the tuning, and tune all; return the plan with that rate."""
+    """Probe the tasks, to have that beside; choose the rate of the tuning, tune all, and return the plan with it."""
     plan, chosen = PLANS[name], [loaded(task) for task in (*SEEN, *UNSEEN)]
     probes = work.scores(f"{name}: probes", [plan.probe(task) for task in chosen], plan.keep_heads)
     judges = [loaded(judge) for judge in JUDGES]
     plans = {lr: dataclasses.replace(plan, lr=lr) for lr in TUNING_RATES[name]}
     lr = best_rate(work, f"{name}: rate", {lr: [p.tuning(t) for t in judges] for lr, p in plans.items()})
     report.content["rates"][name] = lr
-    _, tuned = probed_and_tuned(work, plans[lr], chosen)
-    for task, probe, score in zip(chosen, probes, tuned, strict=True):
+    starts, tuned = started_and_tuned(work, plans[lr], chosen)
+    for task, start_score, probe, score in zip(chosen, starts, probes, tuned, strict=True):
         bare = task.name.rpartition(":")[2]
-        row = {"metric": task.metric, "chance": task.chance, "seen": bare in SEEN, "probe": probe, name: score}
+        row = {"metric": task.metric, "seen": bare in SEEN, "start": start_score, "probe": probe, name: score}
         report.content["tasks"][bare] = report.content["tasks"].get(bare, {}) | row
     report.save()
     return plans[lr]
@@ -221,7 +225,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--nice", type=int, default=0)
-    parser.add_argument("--until", choices=("tuned", *STAGES), default="mlp", help="the last stage to carry out")
+    parser.add_argument(
+        "--until", choices=("tuned", *STAGES), default="lora random", help="the last stage to carry out"
+    )
     parser.add_argument("--find", nargs="+", metavar="WORD", help="plan, its rate, kind and dimensions of decoders")
     arguments = parser.parse_args()
     os.nice(arguments.nice)

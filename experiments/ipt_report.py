@@ -57,7 +57,7 @@ class Report:
         found = {}
         for who in GROUPS:
             inside = {name: score for name, score in scores.items() if tasks[name]["seen"] == (who == "seen")}
-            columns = (self._column(kind) for kind in ("probe", tuned, "full"))
+            columns = (self._column(kind) for kind in ("start", tuned, "full"))
             if inside:
                 found[who] = {n: dataclasses.asdict(share) for n, share in shares(inside, *columns).items()}
         return found
@@ -67,12 +67,12 @@ class Report:
 
     def _scores(self) -> Iterator[str]:
         yield from (
-            "| task | metric | probe | prompt tuning | LoRA | full tuning |",
-            "| --- | --- | --- | --- | --- | --- |",
+            "| task | metric | constant answer | probe | prompt tuning | LoRA | full tuning |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
         )
         for name, row in self.content["tasks"].items():
             scores = " | ".join(
-                f"{row[kind]:.3f}" if kind in row else "" for kind in ("probe", "prompt", "lora", "full")
+                f"{row[kind]:.3f}" if kind in row else "" for kind in ("start", "probe", "prompt", "lora", "full")
             )
             yield f"| {name}{'' if row['seen'] else ' (unseen)'} | {row['metric']} | {scores} |"
 
@@ -86,12 +86,12 @@ class Report:
 
 
 def shares(
-    inside: Mapping[str, float], probe: Mapping[str, float], tuned: Mapping[str, float], full: Mapping[str, float]
+    inside: Mapping[str, float], start: Mapping[str, float], tuned: Mapping[str, float], full: Mapping[str, float]
 ) -> dict[str, Share]:
     """Return what is recovered of the tuning and of full tuning, where that is known."""
-    found = {"fraction": fraction(inside, tuned), "gain": gain(inside, tuned, probe)}
+    found = {"fraction": fraction(inside, tuned), "gain": gain(inside, tuned, start)}
     if inside.keys() <= full.keys():
-        found |= {"of full": fraction(inside, full), "gain of full": gain(inside, full, probe)}
+        found |= {"of full": fraction(inside, full), "gain of full": gain(inside, full, start)}
     return found
 
 

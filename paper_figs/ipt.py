@@ -26,12 +26,12 @@ KINDS = {
 }
 PAPER = {"seen": {5: 0.87, 250: 0.97}, "unseen": {5: 0.65, 250: 0.83}}  # of the abstract: 100 seen tasks, 20 unseen
 DODGE = 1.06  # between kinds at one d
-WORDS = {"fraction": "score, share of {}", "gain": "gain over the probe, share"}
+WORDS = {"fraction": "score, share of {}", "gain": "gain over chance, share"}
 TUNINGS = {"prompt": "prompt tuning's", "lora": "LoRA's"}
 
 
 def draw(tuned: str, name: str) -> None:
-    """Draw score and gain beside the probe's, and for prompts the values of the paper's abstract."""
+    """Draw score and gain beside the constant answer's, and for prompts the values of the paper's abstract."""
     content = json.loads(results("ipt", "report.json", maker="ipt").read_text())
     numbers: dict[str, Any] = {"paper": PAPER} if tuned == "prompt" else {}
     with plots.paper(4.4, wide=True) as fig:
@@ -41,7 +41,7 @@ def draw(tuned: str, name: str) -> None:
                 numbers[f"{share}, {who}"] = _lines(ax, content["shares"], KINDS[tuned], share, who)
             row[0].set_ylabel(WORDS[share].format(TUNINGS[tuned]))
         for ax, who in zip(axes[0], PAPER, strict=True):
-            numbers[f"probe, {who}"] = _references(ax, content["tasks"], tuned, who)
+            numbers[f"constant answer, {who}"] = _references(ax, content["tasks"], tuned, who)
         for ax in axes[1]:
             ax.axhline(0, color="black", ls=":", lw=0.8)
             ax.set_ylim(-1.0, 1.6)
@@ -69,12 +69,12 @@ def _lines(ax: Axes, shares: Any, kinds: Any, share: str, who: str) -> dict[str,
 
 
 def _references(ax: Axes, rows: Any, tuned: str, who: str) -> float | None:
-    """Draw the probe's share and the paper's values; return the probe's."""
+    """Draw the constant answer's share and the paper's values; return the former."""
     tasks = {name: row for name, row in rows.items() if row["seen"] == (who == "seen")}
-    probe = fraction({n: row["probe"] for n, row in tasks.items()}, {n: row[tuned] for n, row in tasks.items()})
-    if probe.value is not None:
-        ax.axhline(probe.value, color="black", ls=":", lw=0.8, label="probe, d = 0")
+    start = fraction({n: row["start"] for n, row in tasks.items()}, {n: row[tuned] for n, row in tasks.items()})
+    if start.value is not None:
+        ax.axhline(start.value, color="black", ls=":", lw=0.8, label="constant answer, d = 0")
     if tuned == "prompt":
         ax.plot(*zip(*PAPER[who].items(), strict=True), "*", color=plots.RED, ms=7, label="Qin et al. 2021")
     ax.set_title(f"{len(tasks)} {who} tasks")
-    return probe.value
+    return start.value

@@ -88,7 +88,7 @@ class Tried:
         path: the decoder.
         d, D: numbers a task, inside and in the method.
         errors: share of every seen tuning that its reconstruction misses.
-        scores: by task: ``probe``, ``tuned`` and ``inside``.
+        scores: by task: ``start`` (of the probe; of the best constant answer for a fresh head), ``tuned``, ``inside``.
         unseen: names of the unseen tasks.
         shared: rows that seen and unseen tasks share by accident, by pair of them.
     """
@@ -104,21 +104,21 @@ class Tried:
     def shares(self, *, unseen: bool) -> tuple[Share, Share]:
         """Return the recovered fraction and gain of seen or unseen tasks."""
         chosen = {t: s for t, s in self.scores.items() if (t in self.unseen) == unseen}
-        inside, tuned, probe = (
-            {task: scores[kind] for task, scores in chosen.items()} for kind in ("inside", "tuned", "probe")
+        inside, tuned, start = (
+            {task: scores[kind] for task, scores in chosen.items()} for kind in ("inside", "tuned", "start")
         )
-        return fraction(inside, tuned), gain(inside, tuned, probe)
+        return fraction(inside, tuned), gain(inside, tuned, start)
 
     def __str__(self) -> str:
         width = max(map(len, self.scores))
-        lines = [f"{self.path}: d = {self.d} of D = {self.D:,}", f"{'task':<{width}}  probe   tuned   inside"]
+        lines = [f"{self.path}: d = {self.d} of D = {self.D:,}", f"{'task':<{width}}  start   tuned   inside"]
         for task, s in self.scores.items():
             mark = "  unseen" if task in self.unseen else ""
-            lines.append(f"{task:<{width}}  {s['probe']:.4f}  {s['tuned']:.4f}  {s['inside']:.4f}{mark}")
+            lines.append(f"{task:<{width}}  {s['start']:.4f}  {s['tuned']:.4f}  {s['inside']:.4f}{mark}")
         for unseen in (False, True) if self.unseen else (False,):
             of_tuning, of_gain = self.shares(unseen=unseen)
             who = "unseen" if unseen else "seen"
-            lines.append(f"{who}: recovered {of_tuning} of the tuning, {of_gain} of its gain over the probe")
+            lines.append(f"{who}: recovered {of_tuning} of the tuning, {of_gain} of its gain over the start")
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
@@ -147,7 +147,7 @@ def learn_ipt(request: IPTRequest) -> Tried:
     )
     with _workshop(request) as work:
         plan = plan_of(request, work.store.path / ARTIFACTS)
-        probes, tuned = probed_and_tuned(work, plan, (*seen, *others))
+        starts, tuned = started_and_tuned(work, plan, (*seen, *others))
         found = learned(TaskLosses(plan, seen, request.data), finding, request.out)
         name, lr = resolve(f"decoder:{request.out}"), request.inside_lr / request.columns**0.5
         inside = work.scores("inside", [plan.inside(t, name, request.columns, lr) for t in (*seen, *others)])
@@ -157,8 +157,8 @@ def learn_ipt(request: IPTRequest) -> Tried:
         D=open_decoder(request.out).D,
         errors=found,
         scores={
-            task.name: {"probe": p, "tuned": t, "inside": i}
-            for task, p, t, i in zip((*seen, *others), probes, tuned, inside, strict=True)
+            task.name: {"start": s, "tuned": t, "inside": i}
+            for task, s, t, i in zip((*seen, *others), starts, tuned, inside, strict=True)
         },
         unseen=tuple(task.name for task in others),
         shared={f"{a.name}, {b.name}": n for a in seen for b in others if (n := shared_rows(b, a).count)},
@@ -188,20 +188,32 @@ def plan_of(request: IPTRequest, artifacts: Path) -> Plan:
         probe_steps=request.probe_steps,
         probe_lr=request.probe_lr,
         lr=request.lr,
+        heads=request.head,
         seed=request.seed,
         artifacts=artifacts,
     )
 
 
-def probed_and_tuned(work: Workshop, plan: Plan, chosen: Sequence[Task]) -> tuple[list[float], list[float]]:
-    """Return the scores of the probes and of the tunings, whose numbers are kept.
+def starts_of(work: Workshop, plan: Plan, chosen: Sequence[Task]) -> list[float]:
+    """Return the scores that tunings start from: of probes, which are made; of the best constant answer elsewhere.
+
+    Raises:
+        RequestError: when a probe fails.
+    """
+    if plan.heads == "fresh":
+        return [task.chance for task in chosen]
+    return work.scores("probes", [plan.probe(task) for task in chosen], plan.keep_heads)
+
+
+def started_and_tuned(work: Workshop, plan: Plan, chosen: Sequence[Task]) -> tuple[list[float], list[float]]:
+    """Return the scores of the starts and of the tunings, whose numbers are kept.
 
     Raises:
         RequestError: when one fails, or the method has no place on the network.
     """
-    probes = work.scores("probes", [plan.probe(task) for task in chosen], plan.keep_heads)
+    starts = starts_of(work, plan, chosen)
     keep = keep_tunings(plan, start(plan, chosen[0], work.data))
-    return probes, work.scores("tunings", [plan.tuning(task) for task in chosen], keep)
+    return starts, work.scores("tunings", [plan.tuning(task) for task in chosen], keep)
 
 
 def learned(losses: TaskLosses, finding: Finding, path: Path) -> dict[str, float]:

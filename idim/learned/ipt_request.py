@@ -17,7 +17,7 @@ COUNTS = ("tokens", "columns", "hidden", "steps", "batch", "length", "pair_lengt
 class IPTRequest:
     """Learn a subspace of soft prompts, or of another method's numbers, from several tasks, and try it on all of them.
 
-    Every task is probed and tuned, an auto-encoder of the tunings gives a decoder, d numbers a task are tuned in it.
+    Every task is tuned, its head frozen; an auto-encoder of the tunings gives a decoder, and d numbers are tuned there.
     """
 
     tasks: str
@@ -48,6 +48,8 @@ class IPTRequest:
     """Tokens after which a text is cut."""
     pair_length: int = 40
     """Tokens after which a pair of texts is cut."""
+    head: Literal["probe", "fresh"] = "probe"
+    """The frozen head of a task: of a linear probe, or a fresh one, so that d numbers do all of the work."""
     probe_steps: int = 150
     """Optimizer steps of the linear probes."""
     probe_lr: float = 0.01
@@ -76,17 +78,7 @@ class IPTRequest:
         both = [*self.seen, *self.others]
         if again := [name for name in both if both.count(name) > 1]:
             raise RequestError(f"every task must be named once, seen or unseen; received {again[0]!r} again")
-        for name in (
-            "tokens",
-            "columns",
-            "hidden",
-            "steps",
-            "batch",
-            "length",
-            "pair_length",
-            "probe_steps",
-            "workers",
-        ):
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} must be at least 1; received {getattr(self, name)}")
         for name in ("probe_lr", "lr", "inside_lr"):

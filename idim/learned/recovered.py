@@ -1,10 +1,12 @@
 r"""How much of a tuning is recovered in fewer numbers, over tasks.
 
-For the scores :math:`p_t` of the probe, :math:`s_t` of a tuning and :math:`r_t` in fewer numbers on task t,
+For the scores :math:`p_t` of the start, :math:`s_t` of a tuning and :math:`r_t` in fewer numbers on task t,
 
 - the *recovered fraction* is the mean of :math:`r_t / s_t`, as in Qin et al. 2021 (arXiv:2110.07867, :math:`E_{IST} /
-  E_{PT}`): that of the probe is not zero, and may be nearly one;
-- the *recovered gain* is :math:`\sum_t (r_t - p_t) / \sum_t (s_t - p_t)`: zero for the probe, one for the tuning.
+  E_{PT}`): that of the start is not zero, and may be nearly one;
+- the *recovered gain* is :math:`\sum_t (r_t - p_t) / \sum_t (s_t - p_t)`: zero for the start, one for the tuning.
+
+The start is a linear probe, or the best constant answer where the head is fresh (:mod:`idim.learned.tunings`).
 
 Intervals are those of a bootstrap over the tasks, whole ones with all their scores: they say what other tasks of this
 kind would give, not other seeds. Tasks whose tuning scores below LEAST, such as a correlation
@@ -55,13 +57,13 @@ def fraction(inside: Scores, tuned: Scores, *, seed: int = 0) -> Share:
     return _share(rows[rows[:, 1] >= LEAST], lambda r: float((r[:, 0] / r[:, 1]).mean()), seed)
 
 
-def gain(inside: Scores, tuned: Scores, probe: Scores, *, seed: int = 0) -> Share:
-    """Return the recovered gain over the probe.
+def gain(inside: Scores, tuned: Scores, start: Scores, *, seed: int = 0) -> Share:
+    """Return the recovered gain over the start.
 
     Raises:
         RequestError: for a task without a score.
     """
-    rows = _rows(inside, tuned, probe)
+    rows = _rows(inside, tuned, start)
 
     def ratio(r: Floats) -> float:
         whole = float((r[:, 1] - r[:, 2]).sum())

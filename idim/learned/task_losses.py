@@ -1,6 +1,6 @@
 """The losses of many tasks on one network, whose numbers of a method come from elsewhere, such as a decoder.
 
-The network is in memory once. For a batch of a task, its head is that of the task's probe, and the method's numbers are
+The network is in memory once. For a batch of a task, its head is the task's own, and the method's numbers are
 those given; both are put in for one call (``torch.func.functional_call``), so that gradients reach what they come from.
 """
 
@@ -30,7 +30,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class TaskLosses:
-    """The training losses of tasks, which have their probes.
+    """The training losses of tasks, which have their heads.
 
     Args:
         plan: how the tasks are tuned.
@@ -49,7 +49,7 @@ class TaskLosses:
         self.numbers = {name: p.detach().clone() for name, p in inside.items()}
         self.layout = Layout.of(self.numbers)
         self.network.requires_grad_(False)
-        self.heads = [load_file(plan.head_file(task)) for task in tasks]
+        self.heads = [_head(plan, task, data) for task in tasks]
         self.rows = [training_rows(spec, task) for spec, task in zip(specs, tasks, strict=True)]
 
     def losses(self, rounds: int, seed: int) -> TaskLoss:
@@ -73,3 +73,11 @@ class TaskLosses:
         draw = generator(seed, f"task losses/{task.name}")
         chosen = itertools.islice(batches(len(rows), recipe, draw, rows.lengths), rounds)
         return ((rows.inputs[batch], rows.targets[batch]) for batch in chosen)
+
+
+def _head(plan: Plan, task: Task, data: Path | None) -> dict[str, Tensor]:
+    """Return the numbers of a task's head, by their names in the network."""
+    if plan.heads == "probe":
+        return load_file(plan.head_file(task))
+    net = network(plan.tuning(task), task, weights_folder(data))
+    return {name: p.detach() for name, p in choose(net, include=HEAD).inside.items()}

@@ -1,7 +1,11 @@
 """Many tasks, tuned alike from one start: what is learned from, and what is learned for.
 
-Every task has a linear probe first, the head alone. All else starts at it, with the head frozen, so that the numbers of
-a method, or of a subspace of them, are all that is learned. Then
+The head of a task is frozen, so that the numbers of a method, or of a subspace of them, are all that is learned. It is
+
+- that of a linear *probe* of the task, trained first: what is learned beside it is what the probe lacks; or
+- a *fresh* one, random and the same for all tasks of as many classes: what is learned does all of the work.
+
+From there
 
 - a *tuning* trains the numbers of the method (a soft prompt, LoRA), D of them, from the same values on every task;
 - a run *inside* trains d coordinates of a subspace of them;
@@ -9,7 +13,7 @@ a method, or of a subspace of them, are all that is learned. Then
 - *full* tuning moves the whole network, head included.
 
 All are runs of :mod:`idim.runs`, so a store keeps them. (Qin et al. 2021, arXiv:2110.07867, have no head: their network
-answers in words.)
+answers in words, which a fresh head resembles.)
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file
@@ -34,6 +39,8 @@ from idim.runs.learner import HEAD, network
 from idim.runs.train import weights_folder
 from idim.tasks import Recipe, Task, Texts
 
+Heads = Literal["probe", "fresh"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -47,6 +54,7 @@ class Plan:
         probe_steps, probe_lr: of the linear probe.
         lr: learning rate of the method's numbers.
         full_lr: learning rate of full tuning.
+        heads: which frozen head a task has.
         seed: of all of them.
         artifacts: the folder ``artifacts`` of the store.
     """
@@ -59,6 +67,7 @@ class Plan:
     probe_lr: float
     lr: float
     full_lr: float = 1e-4
+    heads: Heads = "probe"
     seed: int = 0
     artifacts: Path
 
@@ -79,11 +88,11 @@ class Plan:
         return self.artifacts / self.probe(task).key / TUNED
 
     def tuning(self, task: Task) -> RunSpec:
-        """Return the tuning of a task, whose probe is there."""
+        """Return the tuning of a task, whose head is there."""
         return self._spec(task, f"with:{self.method}:{self.started(task)}", "full", self.lr, head="frozen")
 
     def full(self, task: Task) -> RunSpec:
-        """Return full tuning of a task, whose probe is there."""
+        """Return full tuning of a task, whose head is there."""
         return self._spec(task, self.started(task), "full", self.full_lr, head="trained", head_lr=HEAD_LR)
 
     def inside(self, task: Task, projection: str, d: int, lr: float) -> RunSpec:
@@ -95,11 +104,13 @@ class Plan:
         return self._spec(task, self.started(task), "subspace", lr, head="frozen", projection=projection, d=d)
 
     def started(self, task: Task) -> str:
-        """Return the name of the network with the head of the task's probe.
+        """Return the name of the network with the head of the task.
 
         Raises:
-            RequestError: when there is no probe.
+            RequestError: when it is a probe's and there is no probe.
         """
+        if self.heads == "fresh":
+            return self.model
         return models.resolve(f"head:{self.head_file(task)}:{self.model}")
 
     def recipe_of(self, task: Task) -> Recipe:

@@ -52,7 +52,7 @@ def test_tasks_are_learned_from_and_tried(place, capsys):
     tried = learn_ipt(request(place))
     assert (tried.d, tried.D) == (3, 32)
     assert tried.unseen == (f"csv:{place}/c.csv",)
-    assert all(set(scores) == {"probe", "tuned", "inside"} for scores in tried.scores.values())
+    assert all(set(scores) == {"start", "tuned", "inside"} for scores in tried.scores.values())
     assert max(tried.errors.values()) < 0.05  # two tunings lie on a line, whatever the task losses do to three codes
     file = open_decoder(tried.path)
     assert file.learned["how"] == "ipt"
@@ -85,6 +85,14 @@ def test_another_method_takes_the_place_of_prompts(place, capsys):
     said = capsys.readouterr().out
     assert f"{out}: d = 1 of D = {file.D:,}" in said
     assert "unseen" not in said
+
+
+def test_a_fresh_head_needs_no_probe_and_starts_at_the_best_constant_answer(place):
+    tried = learn_ipt(request(place, head="fresh", store=place / "fresh", out=place / "fresh.safetensors"))
+    for name, scores in tried.scores.items():
+        assert scores["start"] == tasks.load(name).chance
+    with Store.read(place / "fresh") as store:
+        assert not any("head:" in o.spec.model or o.spec.method == "probe" for o in store.outcomes())
 
 
 def test_a_tuning_is_the_method_itself(place):
@@ -126,9 +134,10 @@ def test_a_full_decoder_reaches_what_tuning_reaches(place):
     assert other.train_loss == pytest.approx(one.train_loss, abs=1e-5)  # gradient descent does not see a rotation
 
 
-def test_task_losses_are_those_of_the_runs_and_have_their_gradient(place):
+@pytest.mark.parametrize("heads", ["probe", "fresh"])
+def test_task_losses_are_those_of_the_runs_and_have_their_gradient(place, heads):
     first = tasks.load(f"csv:{place}/a.csv")
-    made = plan(place, artifacts=place / "own" / "artifacts")
+    made = plan(place, artifacts=place / "own" / "artifacts", heads=heads)
     with Store(place / "own") as store, Serial(store, keep=made.keep_heads) as engine:
         engine.map([made.probe(first)])
     losses = TaskLosses(made, [first])
