@@ -80,6 +80,14 @@ class Job:
             model = model.to(torch.bfloat16)
             if models.has_head(model):
                 model.get_submodule(models.HEAD).float()
+        return self.rounded(model)
+
+    def rounded(self, model: nn.Module) -> nn.Module:
+        """Return a network with its layers in NF4, where that is the precision and no work of the method itself.
+
+        Raises:
+            RequestError: when it has nothing that NF4 is for.
+        """
         if self.precision == "nf4" and self.method.partition(":")[0] != QUANTISES:
             from idim.methods.quantise import quantise
 

@@ -104,8 +104,8 @@ def each(job: Job, measure: Callable[[int], Line]) -> Iterator[Line]:
 
 def warm_up(job: Job) -> None:
     """Load and compile what every training of the kind needs, so that it is in no figure."""
-    small = job.small()
     try:
+        small = job.rounded(job.small())
         attached = job.attached(small)
     except RequestError:
         small = job.small()

@@ -14,7 +14,7 @@ from idim import tasks
 from idim.delta_tuning import costs, memory
 from idim.delta_tuning.cost import Cost
 from idim.delta_tuning.job import Job
-from idim.delta_tuning.measuring import answer
+from idim.delta_tuning.measuring import answer, warm_up
 
 JOB = Job(
     model="mlp:64", input_shape=(8, 8), outputs=10, target="classes", method="full", precision="fp32",
@@ -100,6 +100,14 @@ def test_a_process_that_dies_is_a_failed_cell(monkeypatch: pytest.MonkeyPatch, p
     assert not first.failed, "what was told before stays"
     assert first.inference_ms == 1.0
     assert second.failed == said
+
+
+def test_what_rounding_loads_is_loaded_before_memory_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounded: list[object] = []
+    monkeypatch.setattr("idim.methods.quantise.quantise", rounded.append)
+    for precision in ("fp32", "nf4"):
+        warm_up(dataclasses.replace(JOB, precision=precision))
+        assert len(rounded) == (precision == "nf4")
 
 
 def test_a_step_that_fails_is_a_failed_cell_though_the_merged_network_answers(monkeypatch: pytest.MonkeyPatch) -> None:
