@@ -9,6 +9,7 @@ from idim.errors import unknown
 from paper_figs import (
     bounds,
     budget,
+    compare,
     costs,
     fine_tuning,
     fine_tuning_curves,
@@ -53,6 +54,7 @@ FIGURES: Mapping[str, Callable[[], None]] = {
     "spectra": spectra.draw,
     "truncated": truncated.draw,
     "trajectory": trajectory.draw,
+    "compare": compare.draw,
     "tiny_subspace": tiny_subspace.draw,
     "bounds": bounds.draw,
     "lora_similarity": lora_similarity.draw,
