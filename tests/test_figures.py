@@ -131,7 +131,7 @@ def test_results_of_another_place(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["li_gird"], "unknown figure 'li_gird'; did you mean 'li_grid'? Known: budget, "),
+        (["li_gird"], "unknown figure 'li_gird'; did you mean 'li_grid'? Known: bounds, budget, "),
         (["kinds", "li_gird"], "unknown figure 'li_gird'"),
         (["--store", "nowhere"], "store must be a folder with results/ in it, as experiments/ is; received nowhere"),
     ],
