@@ -14,10 +14,9 @@ Both products read each stored number once. Cost: the bytes of d columns, at the
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -31,53 +30,29 @@ from idim.kernels import columns
 from idim.models.origin import parted
 from idim.projections.basis_file import BasisFile, Piece, open_basis
 from idim.projections.chunked import Chunked
-from idim.projections.learned_files import check_base, checked_digest, order_of
+from idim.projections.learned_files import OfFile, checked_digest
 
 Segment = tuple[Piece, int, int, slice]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Basis(Chunked):
+class Basis(OfFile, Chunked):
     """The first d columns of a basis file.
-
-    Args:
-        path: the file.
-        digest: its hash, 16 hex digits; found if not given, and checked if given.
-        order: its parameters by number, in the order of the rows; () for the order of the file.
 
     Raises:
         RequestError: for a file that is no basis or has another hash, more columns asked for than it has, or
             another D than its own.
     """
 
-    path: str = ""
-    digest: str = ""
-    order: tuple[int, ...] = ()
-
     kind: ClassVar[str] = "basis"
     nested: ClassVar[bool] = True
-    learned: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "digest", checked_digest(self.kind, self.path, self.digest))
-        if self.D != self.file.D:
-            raise RequestError(
-                f"a projection has as many rows as the model has parameters, D = {self.D}; received the basis "
-                f"{self.path} of {self.file.D} rows: it was learned over others"
-            )
         if self.d > self.file.columns:
             raise RequestError(
                 f"d must be at most the {self.file.columns} columns of the basis {self.path}; received d = {self.d}"
             )
-        if self.order and sorted(self.order) != list(range(len(self.file.pieces))):
-            raise RequestError(f"order must name each of {len(self.file.pieces)} tensors once; received {self.order}")
-
-    @classmethod
-    def parse(cls, option: str) -> dict[str, object]:
-        """Read "basis:FILE", or "basis:FILE@HASH" of a file that must have this hash."""
-        path, wanted = parted(option)
-        return {"path": path, "digest": wanted}
 
     @classmethod
     def most_d(cls, option: str, *, D: int, layers: tuple[int, ...]) -> int:
@@ -85,32 +60,10 @@ class Basis(Chunked):
         path, wanted = parted(option)
         return min(D, _opened(path, checked_digest(cls.kind, path, wanted)).columns)
 
-    @classmethod
-    def pin(cls, option: str) -> str:
-        """Return ``FILE@HASH``."""
-        path, wanted = parted(option)
-        return f"{path}@{checked_digest(cls.kind, path, wanted)}"
-
     @property
     def file(self) -> BasisFile:
         """The open file."""
         return _opened(self.path, self.digest)
-
-    def fitted(self, tensors: Mapping[str, Tensor]) -> Basis:
-        """Return the same map with its rows in the order of these tensors.
-
-        Names may differ by one common prefix.
-
-        Raises:
-            RequestError: when names or shapes are not those of the basis, or it starts from other values.
-        """
-        pieces = self.file.pieces
-        order = order_of(
-            self.kind, self.path, [piece.name for piece in pieces], [piece.shape for piece in pieces], tensors
-        )
-        named = {pieces[i].name: tensor for i, tensor in zip(order, tensors.values(), strict=True)}
-        check_base(self.kind, self.path, self.file.base, named)
-        return dataclasses.replace(self, order=() if order == tuple(range(len(order))) else order)
 
     # -- the map ------------------------------------------------------------------------------
 

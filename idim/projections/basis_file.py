@@ -89,6 +89,16 @@ class BasisFile:
         """Number of rows."""
         return sum(piece.rows for piece in self.pieces)
 
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the parameters, in the order of the file."""
+        return tuple(piece.name for piece in self.pieces)
+
+    @functools.cached_property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the parameters."""
+        return tuple(piece.shape for piece in self.pieces)
+
 
 def open_basis(path: Path | str) -> BasisFile:
     """Open a basis.

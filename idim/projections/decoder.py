@@ -18,9 +18,7 @@ Source: Y. Qin et al., "Exploring Universal Intrinsic Task Subspace via Prompt T
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -31,53 +29,29 @@ from torch import Tensor
 from idim.errors import RequestError
 from idim.models.origin import parted
 from idim.parameters import Layout
-from idim.projections.base import Projection, check_vector, compute_dtype
+from idim.projections.base import check_vector, compute_dtype
 from idim.projections.decoder_file import DecoderFile, Layer, open_decoder
-from idim.projections.learned_files import check_base, checked_digest, order_of
+from idim.projections.learned_files import OfFile, checked_digest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoder(Projection):
+class Decoder(OfFile):
     """The decoder of a file.
-
-    Args:
-        path: the file.
-        digest: its hash, 16 hex digits; found if not given, and checked if given.
-        order: its parameters by number, in the order of the rows; () for the order of the file.
 
     Raises:
         RequestError: for a file that is no decoder or has another hash, or a d or D that is not its own.
     """
 
-    path: str = ""
-    digest: str = ""
-    order: tuple[int, ...] = ()
-
     kind: ClassVar[str] = "decoder"
     linear: ClassVar[bool] = False
-    learned: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "digest", checked_digest(self.kind, self.path, self.digest))
-        if self.D != self.file.D:
-            raise RequestError(
-                f"a projection has as many rows as the model has parameters, D = {self.D}; received the decoder "
-                f"{self.path} of {self.file.D} rows: it was learned over others"
-            )
         if self.d != self.file.d:
             raise RequestError(
                 f"d must be that of the decoder {self.path}, {self.file.d}: a code has no first coordinates; "
                 f"received d = {self.d}"
             )
-        if self.order and sorted(self.order) != list(range(len(self.file.names))):
-            raise RequestError(f"order must name each of {len(self.file.names)} tensors once; received {self.order}")
-
-    @classmethod
-    def parse(cls, option: str) -> dict[str, object]:
-        """Read "decoder:FILE", or "decoder:FILE@HASH" of a file that must have this hash."""
-        path, wanted = parted(option)
-        return {"path": path, "digest": wanted}
 
     @classmethod
     def most_d(cls, option: str, *, D: int, layers: tuple[int, ...]) -> int:
@@ -85,30 +59,10 @@ class Decoder(Projection):
         path, wanted = parted(option)
         return min(D, _opened(path, checked_digest(cls.kind, path, wanted)).d)
 
-    @classmethod
-    def pin(cls, option: str) -> str:
-        """Return ``FILE@HASH``."""
-        path, wanted = parted(option)
-        return f"{path}@{checked_digest(cls.kind, path, wanted)}"
-
     @property
     def file(self) -> DecoderFile:
         """The decoder as it was when it was opened."""
         return _opened(self.path, self.digest)
-
-    def fitted(self, tensors: Mapping[str, Tensor]) -> Decoder:
-        """Return the same map with its rows in the order of these tensors.
-
-        Names may differ by one common prefix.
-
-        Raises:
-            RequestError: when names or shapes are not those of the decoder, or it starts from other values.
-        """
-        names = self.file.names
-        order = order_of(self.kind, self.path, names, self.file.shapes, tensors)
-        named = {names[i]: tensor for i, tensor in zip(order, tensors.values(), strict=True)}
-        check_base(self.kind, self.path, self.file.base, named)
-        return dataclasses.replace(self, order=() if order == tuple(range(len(order))) else order)
 
     def vjp(self, z: Tensor, g: Tensor, start: int = 0) -> Tensor:
         """Return the gradient in the coordinates ``z`` of ⟨rows [start, start + len(g)) of the map, g⟩."""

@@ -2,16 +2,103 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol, Self
 
 from torch import Tensor
 
 from idim.errors import RequestError
-from idim.models.origin import file_digest
+from idim.models.origin import file_digest, parted
 from idim.parameters import digest
+from idim.projections.base import Projection
+
+
+class LearnedFile(Protocol):
+    """An open file of a learned kind."""
+
+    @property
+    def D(self) -> int:
+        """Number of rows."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parameters it is over."""
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the parameters."""
+
+    @property
+    def base(self) -> str:
+        """Hash of the values that the parameters start from; "" for any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfFile(Projection):
+    """A learned kind.
+
+    Args:
+        path: the file.
+        digest: its hash, 16 hex digits; found if not given, and checked if given.
+        order: its parameters by number, in the order of the rows; () for the order of the file.
+
+    Raises:
+        RequestError: for a file that is not of the kind or has another hash, or another D than its own.
+    """
+
+    path: str = ""
+    digest: str = ""
+    order: tuple[int, ...] = ()
+
+    learned: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "digest", checked_digest(self.kind, self.path, self.digest))
+        if self.D != self.file.D:
+            raise RequestError(
+                f"a projection has as many rows as the model has parameters, D = {self.D}; received the {self.kind} "
+                f"{self.path} of {self.file.D} rows: it was learned over others"
+            )
+        if self.order and sorted(self.order) != list(range(len(self.file.names))):
+            raise RequestError(f"order must name each of {len(self.file.names)} tensors once; received {self.order}")
+
+    @property
+    @abstractmethod
+    def file(self) -> LearnedFile:
+        """The file as it was when it was opened."""
+
+    @classmethod
+    def parse(cls, option: str) -> dict[str, object]:
+        """Read "KIND:FILE", or "KIND:FILE@HASH" of a file that must have this hash."""
+        path, wanted = parted(option)
+        return {"path": path, "digest": wanted}
+
+    @classmethod
+    def pin(cls, option: str) -> str:
+        """Return ``FILE@HASH``."""
+        path, wanted = parted(option)
+        return f"{path}@{checked_digest(cls.kind, path, wanted)}"
+
+    def fitted(self, tensors: Mapping[str, Tensor]) -> Self:
+        """Return the same map with its rows in the order of these tensors.
+
+        Names may differ by one common prefix.
+
+        Raises:
+            RequestError: when names or shapes are not those of the file, or it starts from other values.
+        """
+        names = self.file.names
+        order = order_of(self.kind, self.path, names, self.file.shapes, tensors)
+        named = {names[i]: tensor for i, tensor in zip(order, tensors.values(), strict=True)}
+        check_base(self.kind, self.path, self.file.base, named)
+        return dataclasses.replace(self, order=() if order == tuple(range(len(order))) else order)
 
 
 def checked_digest(kind: str, path: str, wanted: str) -> str:
