@@ -121,7 +121,8 @@ def test_ten_constraints_need_ten_coordinates(case):
 
 
 def test_the_table_holds_every_kind():
-    assert {name.partition(":")[0] for name in NAMES} | {"layerwise"} == set(KINDS)
+    not_linear = {"layerwise", "decoder"}  # these have tests of their own
+    assert {name.partition(":")[0] for name in NAMES} | not_linear == set(KINDS)
 
 
 @pytest.mark.parametrize(
