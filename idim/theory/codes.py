@@ -67,8 +67,8 @@ def adaptive_bits(counts: Sequence[int]) -> float:
 def elias_bits(number: int) -> int:
     """Return the bits of a whole number from 1 in Elias' delta code.
 
-    >>> [elias_bits(number) for number in (1, 2, 4, 1000)]
-    [1, 4, 5, 16]
+    >>> elias_bits(1), elias_bits(2), elias_bits(4), elias_bits(1000)
+    (1, 4, 5, 16)
     """
     if number < 1:
         raise ValueError(f"Elias' code is of numbers from 1; received {number}")
