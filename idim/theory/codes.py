@@ -56,7 +56,7 @@ class Bits:
 def adaptive_bits(counts: Sequence[int]) -> float:
     """Return the bits of a sequence with so many of each level, in the adaptive code (see the module).
 
-    >>> adaptive_bits([1, 0]), round(adaptive_bits([50, 50]), 1)
+    >>> round(adaptive_bits([1, 0]), 1), round(adaptive_bits([50, 50]), 1)
     (1.0, 103.7)
     """
     n, levels = sum(counts), len(counts)
