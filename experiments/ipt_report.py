@@ -19,13 +19,14 @@ from idim.learned.recovered import Share, fraction, gain
 
 RESULT = Path(__file__).parent / "results" / "ipt" / "report.json"
 GROUPS = ("seen", "unseen")
+COLUMNS = ("chance", "start", "prompt", "lora", "probe", "full")
 LABELS = {
     "linear": "linear decoder",
     "mlp": "two-layer decoder",
     "pca": "principal components",
     "random": "random, of prompts",
     "weights": "random, of weights",
-    "lora": "linear decoder, of LoRA",
+    "lora": "two-layer decoder, of LoRA",
     "lora random": "random, of LoRA",
 }
 
@@ -67,13 +68,11 @@ class Report:
 
     def _scores(self) -> Iterator[str]:
         yield from (
-            "| task | metric | constant answer | probe | prompt tuning | LoRA | full tuning |",
-            "| --- | --- | --- | --- | --- | --- | --- |",
+            "| task | metric | constant answer | head alone | prompt tuning | LoRA | converged probe | full tuning |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
         )
         for name, row in self.content["tasks"].items():
-            scores = " | ".join(
-                f"{row[kind]:.3f}" if kind in row else "" for kind in ("start", "probe", "prompt", "lora", "full")
-            )
+            scores = " | ".join(f"{row[kind]:.3f}" if kind in row else "" for kind in COLUMNS)
             yield f"| {name}{'' if row['seen'] else ' (unseen)'} | {row['metric']} | {scores} |"
 
     def _table(self) -> Iterator[str]:
