@@ -132,16 +132,20 @@ def _serve(request: Request) -> int:
     return _measure(request)
 
 
+def _say(quiet: bool, report: object, wrote: str) -> int:
+    """Print a report and what was written, unless that is not wanted, and return the status of success."""
+    if not quiet:
+        print(report, wrote, sep="\n\n")
+    return 0
+
+
 def _measure(request: MeasureRequest) -> int:
     from idim.dimension.measure import output_folder, run_measure
 
     folder = output_folder(request)
     result = run_measure(request)
     result.save(folder)
-    if not request.quiet:
-        print(result)
-        print(f"\nwrote {folder / 'report.json'} and {folder / 'curve.png'}")
-    return 0
+    return _say(request.quiet, result, f"wrote {folder / 'report.json'} and {folder / 'curve.png'}")
 
 
 def _spectrum(request: SpectrumRequest) -> int:
@@ -149,10 +153,7 @@ def _spectrum(request: SpectrumRequest) -> int:
 
     report = run_spectrum(request)
     folder = report.save(request.folder)
-    if not request.quiet:
-        print(report)
-        print(f"\nwrote report.json, matrices.parquet and the pictures in {folder}")
-    return 0
+    return _say(request.quiet, report, f"wrote report.json, matrices.parquet and the pictures in {folder}")
 
 
 def _methods(request: MethodsRequest) -> int:
@@ -161,10 +162,7 @@ def _methods(request: MethodsRequest) -> int:
     folder = output_folder(request)
     report = run_survey(request)
     report.save(folder)
-    if not request.quiet:
-        print(report)
-        print(f"\nwrote report.json, table.md and methods.png in {folder}")
-    return 0
+    return _say(request.quiet, report, f"wrote report.json, table.md and methods.png in {folder}")
 
 
 def _subspace(request: SubspaceRequest) -> int:
@@ -197,10 +195,7 @@ def _bound(request: BoundRequest) -> int:
 
     report = run_bound(request)
     folder = report.save(request.out)
-    if not request.quiet:
-        print(report)
-        print(f"\nwrote {folder / 'report.json'}")
-    return 0
+    return _say(request.quiet, report, f"wrote {folder / 'report.json'}")
 
 
 def _compare(request: CompareRequest) -> int:
@@ -209,10 +204,7 @@ def _compare(request: CompareRequest) -> int:
     folder = output_folder(request)
     report = run_compare(request)
     report.save(folder)
-    if not request.quiet:
-        print(report)
-        print(f"\nwrote report.json, compare.png and the bases in {folder}")
-    return 0
+    return _say(request.quiet, report, f"wrote report.json, compare.png and the bases in {folder}")
 
 
 def _sweep(request: SweepRequest) -> int:

@@ -48,6 +48,7 @@ def run_figures(request: FiguresRequest) -> Iterator[str]:
     if request.store is not None and not (request.store / "results").is_dir():
         raise RequestError(f"store must be a folder with results/ in it, as experiments/ is; received {request.store}")
     common, gallery = _module(home, "common"), _module(home, "gallery")
+    gallery.check(request.names)
     desk = common.Desk(experiments=request.store or home / "experiments", out=writable_folder(request.out))
     with common.at(desk):
         for name, missing in gallery.drawn(request.names):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from idim.errors import RequestError
 
+LONGEST_NAME = 200  # letters; file systems take 255 bytes
+
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
@@ -38,6 +40,16 @@ def write_json(path: Path, content: object) -> None:
     text = json.dumps(content, indent=2, allow_nan=False)
     with replace_file(path) as temporary:
         temporary.write_text(text + "\n")
+
+
+def named_folder(*words: str) -> Path:
+    """Return the folder of ``idim-out`` for what the words name; what a name of a folder cannot hold becomes ``_``.
+
+    >>> named_folder("methods", "csv:a/b.csv", "minilm").name
+    'methods-csv_a_b.csv-minilm'
+    """
+    name = "-".join(words)
+    return Path("idim-out") / "".join(c if c.isalnum() or c in "-_.," else "_" for c in name)[:LONGEST_NAME]
 
 
 def writable_folder(path: Path) -> Path:

@@ -70,15 +70,24 @@ FIGURES: Mapping[str, Callable[[], None]] = {
 """Each writes its name with .pdf, .png and .json at the desk in force (:mod:`paper_figs.common`)."""
 
 
-def drawn(names: Sequence[str]) -> Iterator[tuple[str, MissingRuns | None]]:
-    """Draw the figures named, or all, and yield each name with what its runs lack, if they lack anything.
+def check(names: Sequence[str]) -> None:
+    """Refuse names that no figure has.
 
     Raises:
-        RequestError: for a name that no figure has, before anything is drawn, and for results that cannot be read.
+        RequestError: for the first of them.
     """
     for name in names:
         if name not in FIGURES:
             raise unknown("figure", name, FIGURES)
+
+
+def drawn(names: Sequence[str]) -> Iterator[tuple[str, MissingRuns | None]]:
+    """Draw the figures named, or all, and yield each name with what its runs lack, if they lack anything.
+
+    Raises:
+        RequestError: as :func:`check`, before anything is drawn, and for results that cannot be read.
+    """
+    check(names)
     for name in names or FIGURES:
         try:
             FIGURES[name]()

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "idim"
 
 FLOORS = [
     {"errors"},
-    {"files"},
+    {"files", "hub"},
     {"kernels", "parameters", "tasks", "models", "plots"},
     {"projections"},
     {"subspace"},

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from idim import tasks
 from idim.comparison.contender import Contender
 from idim.comparison.finding import ZERO, Workshop
 from idim.comparison.plan import Plan, asked, planned
@@ -35,7 +34,7 @@ from idim.dimension.result import DimensionResult
 from idim.errors import RequestError
 from idim.files import writable_folder
 from idim.projections import least_d
-from idim.runs import Engine, Outcome, RunSpec, Store, engines
+from idim.runs import Engine, Outcome, RunSpec, Store, workplace
 from idim.runs.environment import versions
 
 UNUSED = 1.0  # the rate of a full training that no kind asks for
@@ -65,11 +64,7 @@ def output_folder(request: CompareRequest) -> Path:
     Raises:
         RequestError: for an unknown task.
     """
-    if request.out is not None:
-        return request.out
-    model = tasks.load(request.task, data=request.data).default_model if request.model is None else request.model
-    name = f"subspaces-{request.task}-{model}"
-    return Path("idim-out") / "".join(c if c.isalnum() or c in "-_.," else "_" for c in name)
+    return workplace.output_folder(request, before=("subspaces",))
 
 
 def run_compare(request: CompareRequest) -> CompareReport:
@@ -80,11 +75,7 @@ def run_compare(request: CompareRequest) -> CompareReport:
     """
     plan = planned(request)
     out = writable_folder(output_folder(request))
-    with (
-        Store(request.store or out.absolute().parent / "store") as store,
-        engines.create(request, store) as engine,
-        shown(quiet=request.quiet) as progress,
-    ):
+    with workplace.opened(request, out) as (store, engine), shown(quiet=request.quiet) as progress:
         return Comparison(plan=plan, store=store, engine=engine, progress=progress, folder=out).report()
 
 

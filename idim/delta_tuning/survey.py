@@ -19,7 +19,6 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from idim import tasks
 from idim.delta_tuning import costs, rows, tuning
 from idim.delta_tuning.bench import Progress, train
 from idim.delta_tuning.cost import Cost
@@ -31,7 +30,7 @@ from idim.delta_tuning.row import MethodRow
 from idim.delta_tuning.transfer import Scores, transfers
 from idim.delta_tuning.work import Work, prepare
 from idim.files import writable_folder
-from idim.runs import Engine, Outcome, Store, engines
+from idim.runs import Engine, Outcome, workplace
 from idim.runs.environment import versions
 
 Found = dict[str, Sequence[Outcome]]
@@ -60,11 +59,7 @@ def output_folder(request: MethodsRequest) -> Path:
     Raises:
         RequestError: for an unknown task.
     """
-    if request.out is not None:
-        return request.out
-    model = tasks.load(request.task, data=request.data).default_model if request.model is None else request.model
-    name = f"methods-{request.task}-{model}"
-    return Path("idim-out") / "".join(c if c.isalnum() or c in "-_.," else "_" for c in name)
+    return workplace.output_folder(request, before=("methods",))
 
 
 def run_survey(request: MethodsRequest) -> MethodsReport:
@@ -75,10 +70,10 @@ def run_survey(request: MethodsRequest) -> MethodsReport:
     """
     work = prepare(request)
     out = writable_folder(output_folder(request))
+    runs_each = request.rates + request.seeds
     with (
-        Store(request.store or out.absolute().parent / "store") as store,
-        engines.create(request, store) as engine,
-        shown(total=len(work.attaching) * (request.rates + request.seeds), quiet=request.quiet) as progress,
+        workplace.opened(request, out) as (_, engine),
+        shown(total=len(work.attaching) * runs_each, quiet=request.quiet) as progress,
     ):
         tried = tuning.tuned(work.bench, engine, work.attaching, trials=request.rates, progress=progress)
         found = scored(work, engine, tried, seeds=request.seeds, progress=progress)

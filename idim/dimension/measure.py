@@ -32,7 +32,7 @@ from idim.dimension.result import DimensionResult
 from idim.errors import RequestError
 from idim.files import writable_folder
 from idim.parameters import Layout, choose
-from idim.runs import Engine, Store, engines, networks
+from idim.runs import Engine, networks, workplace
 from idim.runs.heads import HEAD_LR, usual_head
 from idim.runs.learner import in_precision
 from idim.runs.rows import check_texts
@@ -65,13 +65,8 @@ def output_folder(request: MeasureRequest) -> Path:
     Raises:
         RequestError: for an unknown task.
     """
-    if request.out is not None:
-        return request.out
-    model = tasks.load(request.task, data=request.data).default_model if request.model is None else request.model
-    name = "-".join([request.task, model, request.projection])
-    if request.protocol != "default":
-        name += f"-{request.protocol}"
-    return Path("idim-out") / "".join(c if c.isalnum() or c in "-_.," else "_" for c in name)
+    protocol = () if request.protocol == "default" else (request.protocol,)
+    return workplace.output_folder(request, after=(request.projection, *protocol))
 
 
 def run_measure(request: MeasureRequest) -> DimensionResult:
@@ -82,11 +77,7 @@ def run_measure(request: MeasureRequest) -> DimensionResult:
     """
     prepared = prepare(request)
     out = writable_folder(output_folder(request))
-    with (
-        Store(request.store or out.absolute().parent / "store") as store,
-        engines.create(request, store) as engine,
-        shown(quiet=request.quiet) as progress,
-    ):
+    with workplace.opened(request, out) as (_, engine), shown(quiet=request.quiet) as progress:
         return prepared.result(engine, progress)
 
 

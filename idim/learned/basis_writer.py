@@ -15,7 +15,7 @@ from torch import Tensor
 from idim.errors import RequestError, unknown
 from idim.files import replace_file
 from idim.parameters import Layout, digest
-from idim.projections.basis_file import FORMAT, KEY, LENGTH_BYTES, WORDS
+from idim.projections.basis_file import FORM, LENGTH_BYTES, WORDS
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Block = tuple[int, Sequence[int]]
@@ -84,7 +84,7 @@ class BasisWriter:
 
     def _header(self) -> bytes:
         record = {
-            "format": FORMAT,
+            "format": FORM.format,
             "names": list(self.layout.names),
             "columns": len({number for _, columns in self.blocks for number in columns}),
             "blocks": self.blocks,
@@ -96,7 +96,7 @@ class BasisWriter:
             name: {"dtype": self.word, "shape": [self.counts[i], *shape], "data_offsets": self.starts[i : i + 2]}
             for i, (name, shape) in enumerate(zip(self.layout.names, self.layout.shapes, strict=True))
         }
-        return json.dumps({"__metadata__": {KEY: json.dumps(record, allow_nan=False)}, **entries}).encode()
+        return json.dumps({"__metadata__": {FORM.key: json.dumps(record, allow_nan=False)}, **entries}).encode()
 
 
 @contextmanager

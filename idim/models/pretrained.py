@@ -30,11 +30,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from idim import hub
 from idim.errors import RequestError
 from idim.models.init import generator
 from idim.models.language import TextModel, packed
 from idim.models.next_token import NextToken
-from idim.models.origin import INSTALL, PACKAGES, Origin, folder_digest, knows, origin_of, parted
+from idim.models.origin import HUB_NAME, INSTALL, PACKAGES, Origin, folder_digest, knows, origin_of, parted
 
 __all__ = ["PACKAGES", "build", "build_next_token", "encode", "knows", "pin"]
 
@@ -200,6 +201,8 @@ def _served(place: str) -> Iterator[Any]:
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if HUB_NAME.fullmatch(place) and not os.path.isdir(place):
+        hub.prepare()
     try:
         yield transformers
     except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:

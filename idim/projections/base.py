@@ -246,6 +246,15 @@ class Projection(ABC):
             raise RequestError(f"projection {self.kind!r} is not linear in its coordinates, use vjp")
 
 
+class Nonlinear(Projection):
+    """A kind whose map is not linear in its coordinates: it has a gradient of its own, and no transpose."""
+
+    linear: ClassVar[bool] = False
+
+    def _pull(self, g: Tensor, start: int) -> Tensor:
+        raise NotImplementedError(f"projection {self.kind!r} has no transpose; the base class refuses it")
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows [start, stop) of a projection: ``matvec`` gives [stop - start], ``rmatvec`` takes it."""

@@ -36,16 +36,20 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from idim.errors import RequestError
+from idim.projections.learned_files import Form
 
-KEY = "idim.basis"
-FORMAT = 1
 LENGTH_BYTES = 8
 WORDS: dict[str, tuple[type[np.generic], torch.dtype]] = {
     "F32": (np.float32, torch.float32),
     "BF16": (np.uint16, torch.bfloat16),
     "F16": (np.int16, torch.float16),
 }  # as :mod:`idim.kernels.columns` tells them apart
-FIELDS = {"names": list, "columns": int, "blocks": list, "scale": float, "base": str, "learned": dict}
+FORM = Form(
+    kind="basis",
+    format=1,
+    fields={"names": list, "columns": int, "blocks": list, "scale": float, "base": str, "learned": dict},
+    maker="idim subspace learn",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,19 +129,7 @@ def open_basis(path: Path | str) -> BasisFile:
 
 
 def _record(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    if KEY not in metadata:
-        raise RequestError(f"a basis has metadata {KEY!r}; received {path} without: idim subspace learn writes one")
-    try:
-        record = json.loads(metadata[KEY])
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        received = record.get("format") if isinstance(record, dict) else "none"
-        raise RequestError(f"this idim reads bases of format {FORMAT}; received {path} of format {received}")
-    for name, kind in FIELDS.items():
-        if not isinstance(record.get(name), kind):
-            received = f"{record.get(name)!r} in {path}"
-            raise RequestError(f"{name!r} of a basis must be a {kind.__name__}; received {received}")
+    record = FORM.read(path, metadata)
     if not (math.isfinite(record["scale"]) and record["scale"] > 0):
         raise RequestError(f"the scale of a basis must be above 0; received {record['scale']} in {path}")
     return record

@@ -29,13 +29,13 @@ from torch import Tensor
 from idim.errors import RequestError
 from idim.models.origin import parted
 from idim.parameters import Layout
-from idim.projections.base import check_vector, compute_dtype
+from idim.projections.base import Nonlinear, check_vector, compute_dtype
 from idim.projections.decoder_file import DecoderFile, Layer, open_decoder
 from idim.projections.learned_files import OfFile, checked_digest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoder(OfFile):
+class Decoder(Nonlinear, OfFile):
     """The decoder of a file.
 
     Raises:
@@ -43,7 +43,6 @@ class Decoder(OfFile):
     """
 
     kind: ClassVar[str] = "decoder"
-    linear: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,9 +81,6 @@ class Decoder(OfFile):
         rows = slice(start, start + out.numel())
         change = last.weight[rows] @ z + last.bias[rows]
         out.copy_(change if base is None else change + base)
-
-    def _pull(self, g: Tensor, start: int) -> Tensor:
-        raise NotImplementedError("a map that is not linear has no transpose; the base class refuses it")
 
     def _layers(self, like: Tensor) -> tuple[Layer, ...]:
         return _laid(self.path, self.digest, self.order, like.dtype, like.device)

@@ -30,11 +30,15 @@ from torch import Tensor
 from idim.errors import RequestError
 from idim.files import replace_file
 from idim.parameters import Layout, digest
+from idim.projections.learned_files import Form
 
-KEY = "idim.decoder"
-FORMAT = 1
 MOST_LAYERS = 2
-FIELDS = {"names": list, "shapes": list, "base": str, "learned": dict}
+FORM = Form(
+    kind="decoder",
+    format=1,
+    fields={"names": list, "shapes": list, "base": str, "learned": dict},
+    maker="idim subspace learn ipt",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +94,7 @@ def save_decoder(
     layout = Layout.of(tensors)
     check_layers(layers, layout.D, "a decoder")
     record = {
-        "format": FORMAT,
+        "format": FORM.format,
         "names": list(layout.names),
         "shapes": [list(shape) for shape in layout.shapes],
         "base": "" if fits_any else digest(tensors),
@@ -100,7 +104,7 @@ def save_decoder(
     named |= {f"{i}.bias": layer.bias for i, layer in enumerate(layers)}
     plain = {name: tensor.detach().float().cpu().contiguous() for name, tensor in named.items()}
     with replace_file(path) as temporary:
-        save_file(plain, temporary, {KEY: json.dumps(record, allow_nan=False)})
+        save_file(plain, temporary, {FORM.key: json.dumps(record, allow_nan=False)})
         temporary.chmod(0o644)  # as other files; safetensors leaves it to its owner alone
 
 
@@ -152,21 +156,7 @@ def check_layers(layers: Sequence[Layer], D: int, what: str) -> None:
 
 
 def _record(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    if KEY not in metadata:
-        raise RequestError(
-            f"a decoder has metadata {KEY!r}; received {path} without: idim subspace learn ipt writes one"
-        )
-    try:
-        record = json.loads(metadata[KEY])
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        received = record.get("format") if isinstance(record, dict) else "none"
-        raise RequestError(f"this idim reads decoders of format {FORMAT}; received {path} of format {received}")
-    for name, kind in FIELDS.items():
-        if not isinstance(record.get(name), kind):
-            received = f"{record.get(name)!r} in {path}"
-            raise RequestError(f"{name!r} of a decoder must be a {kind.__name__}; received {received}")
+    record = FORM.read(path, metadata)
     if len(record["names"]) != len(record["shapes"]):
         raise RequestError(f"a decoder must have a shape for each of its names; received others in {path}")
     return record

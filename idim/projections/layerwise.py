@@ -33,11 +33,11 @@ import torch
 from torch import Tensor
 
 from idim.errors import RequestError
-from idim.projections.base import Integers, Projection, check_vector, compute_dtype
+from idim.projections.base import Integers, Nonlinear, Projection, check_vector, compute_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layerwise(Projection):
+class Layerwise(Nonlinear):
     """θ_l = θ₀_l + λ_l (P z)_l, for consecutive ``layers`` of so many rows, over the kind named by ``inner``.
 
     Args:
@@ -52,7 +52,6 @@ class Layerwise(Projection):
     inner: str = "hadamard"
 
     kind: ClassVar[str] = "layerwise"
-    linear: ClassVar[bool] = False
     layered: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -161,9 +160,6 @@ class Layerwise(Projection):
             rows = slice(low - start, high - start)
             part = None if base is None else base[rows]
             self.projection._lift(self._scaled(shared, scales, layer), low, out[rows], part)
-
-    def _pull(self, g: Tensor, start: int) -> Tensor:
-        raise NotImplementedError("a map that is not linear has no transpose; the base class refuses it")
 
     def _scaled(self, x: Tensor, scales: Tensor, layer: int) -> Tensor:
         return x * scales[layer] if self.scales else x

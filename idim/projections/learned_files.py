@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor
 
@@ -17,6 +18,53 @@ from idim.errors import RequestError
 from idim.models.origin import file_digest, parted
 from idim.parameters import digest
 from idim.projections.base import Projection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What the files of a learned kind say of themselves, as JSON in the metadata entry ``idim.KIND``.
+
+    Args:
+        kind: the kind.
+        format: version of the description.
+        fields: the types of its entries, by name, beside ``format``.
+        maker: the command that writes such files, for messages.
+    """
+
+    kind: str
+    format: int
+    fields: Mapping[str, type]
+    maker: str
+
+    @property
+    def key(self) -> str:
+        """The metadata entry."""
+        return f"idim.{self.kind}"
+
+    def read(self, path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Return the record of the file at ``path``.
+
+        Raises:
+            RequestError: when it has none, or one of another format.
+        """
+        if self.key not in metadata:
+            raise RequestError(
+                f"a {self.kind} has metadata {self.key!r}; received {path} without: {self.maker} writes one"
+            )
+        try:
+            record = json.loads(metadata[self.key])
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or record.get("format") != self.format:
+            received = record.get("format") if isinstance(record, dict) else "none"
+            raise RequestError(
+                f"this idim reads a {self.kind} of format {self.format}; received {path} of format {received}"
+            )
+        for name, wanted in self.fields.items():
+            if not isinstance(record.get(name), wanted):
+                received = f"{record.get(name)!r} in {path}"
+                raise RequestError(f"{name!r} of a {self.kind} must be a {wanted.__name__}; received {received}")
+        return record
 
 
 class LearnedFile(Protocol):

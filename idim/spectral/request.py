@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from idim.errors import RequestError
+from idim.files import named_folder
 
 DIRECTIONS = 8
 MOST_DIRECTIONS = 4096
@@ -79,8 +80,7 @@ class SpectrumRequest:
         """Where the report goes: ``out``, or a name made of what is compared."""
         if self.out is not None:
             return self.out
-        name = "-".join(["spectrum", _short(self.base), _short(self.tuned)])
-        return Path("idim-out") / "".join(c if c.isalnum() or c in "-_.," else "_" for c in name)[:200]
+        return named_folder("spectrum", _short(self.base), _short(self.tuned))
 
 
 def _short(place: str) -> str:

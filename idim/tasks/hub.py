@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from idim import hub
 from idim.errors import RequestError
 from idim.tasks import tables
 from idim.tasks.labels import checked_metric, text_task
@@ -68,6 +69,8 @@ def _splits(place: str) -> dict[str, Any]:
         raise RequestError(
             f"task 'hf:{place}' needs the package datasets, which is not installed: pip install 'idim-toolkit[hf]'"
         ) from error
+    if not Path(place).is_dir():
+        hub.prepare("datasets")
     reasons = []
     for name, config in _readings(place):
         try:

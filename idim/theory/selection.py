@@ -21,6 +21,7 @@ from idim.subspace import stored
 from idim.theory.finished import spec_in
 from idim.theory.request import LEAST_KEY, BoundRequest
 
+MOST_NAMED = 8  # values of a store in a complaint
 RATE = 2.4  # of sqrt(d) lr, where nothing says what a folder was trained with
 
 
@@ -124,14 +125,40 @@ def _best(among: Sequence[Outcome], request: BoundRequest) -> Iterator[RunSpec]:
         if kept is None or kept.result is None or kept.result.selection_score < outcome.result.selection_score:
             best[place] = outcome
     if not best:
-        raise RequestError(
-            f"the store must have a finished run in a subspace that is asked for; received {request.store}"
-        )
+        raise _none_of(among, request)
     yield from (outcome.spec for outcome in best.values())
 
 
 def _asked_for(spec: RunSpec, request: BoundRequest) -> bool:
-    wanted = (request.task, request.model, request.projection, request.steps)
-    own = (spec.task, spec.model, spec.projection, spec.recipe.steps)
-    dims = request.dimensions
-    return all(w is None or w == o for w, o in zip(wanted, own, strict=True)) and (dims is None or spec.d in dims)
+    return all(value in wanted for wanted, value in _compared(spec, request).values() if wanted)
+
+
+def _compared(spec: RunSpec, request: BoundRequest) -> dict[str, tuple[tuple[object, ...], object]]:
+    """Return by option what is asked for, empty where nothing is, and what the run has."""
+    singles = {
+        "task": (request.task, spec.task),
+        "model": (request.model, spec.model),
+        "projection": (request.projection, spec.projection),
+        "steps": (request.steps, spec.recipe.steps),
+    }
+    pairs = {name: (() if wanted is None else (wanted,), value) for name, (wanted, value) in singles.items()}
+    return pairs | {"dims": (tuple(request.dimensions or ()), spec.d)}
+
+
+def _none_of(among: Sequence[Outcome], request: BoundRequest) -> RequestError:
+    """Return the complaint that no run is as asked for: what was asked, and what there is."""
+    by_option: dict[str, tuple[tuple[object, ...], set[str]]] = {}
+    for outcome in among:
+        for name, (wanted, value) in _compared(outcome.spec, request).items():
+            by_option.setdefault(name, (wanted, set()))[1].add(str(value))
+    asked = {name: there for name, (wanted, there) in by_option.items() if wanted}
+    if not asked:
+        return RequestError(f"the store must have a finished run in a subspace; received {request.store} without any")
+    lacking = "; ".join(
+        f"--{name} {' '.join(map(str, by_option[name][0]))} where it has {', '.join(sorted(there)[:MOST_NAMED])}"
+        f"{', …' if len(there) > MOST_NAMED else ''}"
+        for name, there in asked.items()
+    )
+    return RequestError(
+        f"the store must have a finished run in a subspace that is asked for; received {request.store} and {lacking}"
+    )

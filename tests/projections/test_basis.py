@@ -183,7 +183,7 @@ def test_bad_files_are_refused(basis, tmp_path, net):
         ("short", content[:-1], "must be a whole safetensors file; received .*short"),
         ("shorter", content[:100], "must be a whole safetensors file"),
         ("empty", b"", "must be a whole safetensors file"),
-        ("format", content.replace(b'\\"format\\": 1', b'\\"format\\": 7'), "bases of format 1; received .* 7"),
+        ("format", content.replace(b'\\"format\\": 1', b'\\"format\\": 7'), "a basis of format 1; received .* 7"),
         ("blocks", content.replace(b"[[4, [0,", b"[[4, [7,"), "blocks of a basis must share out its names"),
         ("scale", content.replace(b'\\"scale\\": 1.0', b'\\"scale\\": 0.0'), "scale of a basis must be above 0"),
     ):

@@ -17,7 +17,7 @@ import idim
 from idim.errors import RequestError
 from idim.parameters import choose
 from idim.projections import create, load, most_d, resolve
-from idim.projections.decoder_file import KEY, Layer, open_decoder, save_decoder
+from idim.projections.decoder_file import FORM, Layer, open_decoder, save_decoder
 
 D, d, H = 26, 4, 7
 
@@ -161,16 +161,16 @@ def test_broken_files_are_refused(path, tmp_path):
         other.write_bytes(path.read_bytes()[:-3])
         open_decoder(other)
     save_file(whole, other)
-    with pytest.raises(RequestError, match=f"a decoder has metadata '{KEY}'"):
+    with pytest.raises(RequestError, match=f"a decoder has metadata '{FORM.key}'"):
         open_decoder(other)
-    save_file(whole, other, {KEY: '{"format": 9}'})
-    with pytest.raises(RequestError, match=r"reads decoders of format 1; received .* of format 9"):
+    save_file(whole, other, {FORM.key: '{"format": 9}'})
+    with pytest.raises(RequestError, match=r"reads a decoder of format 1; received .* of format 9"):
         open_decoder(other)
     record = {"format": 1, "names": ["a"], "shapes": [[D]], "base": "", "learned": {}}
-    save_file({"0.weight": torch.zeros(D, d)}, other, {KEY: json.dumps(record)})
+    save_file({"0.weight": torch.zeros(D, d)}, other, {FORM.key: json.dumps(record)})
     with pytest.raises(RequestError, match=r"must hold i.weight and i.bias of its layers, float32; received \['0.weig"):
         open_decoder(other)
-    save_file(whole, other, {KEY: json.dumps(record | {"shapes": [[D + 1]]})})
+    save_file(whole, other, {FORM.key: json.dumps(record | {"shapes": [[D + 1]]})})
     with pytest.raises(RequestError, match="lead from d coordinates to D = 27 rows"):
         open_decoder(other)
     with pytest.raises(RequestError, match="a decoder must be finite"):
