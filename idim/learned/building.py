@@ -180,7 +180,7 @@ def _write(writer: BasisWriter, vectors: Vectors, blocks: Sequence[_Block]) -> l
     """Write all columns; return the inner products of what is stored, block by block."""
     block_of = [block for block in range(len(blocks)) for _ in range(blocks[block].tensors)]
     inner = [torch.zeros(len(b.columns), len(b.columns), dtype=torch.float64) for b in blocks]
-    for rows, x in vectors.chunks():
+    for rows, x in vectors.chunks(again=True):
         number = block_of[rows.index]
         stored = writer.write(rows.index, rows.start, blocks[number].mixture @ x).float()
         inner[number] += stored @ stored.T

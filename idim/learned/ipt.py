@@ -143,6 +143,7 @@ def learn_ipt(request: IPTRequest) -> Tried:
         hidden=request.hidden,
         alpha=request.alpha,
         rounds=request.rounds,
+        lr=request.decoder_lr,
         seed=request.seed,
     )
     with _workshop(request) as work:

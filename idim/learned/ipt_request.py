@@ -32,14 +32,16 @@ class IPTRequest:
     """Another method whose numbers are tuned, such as lora:rank=1, in place of soft prompts."""
     columns: int
     """d: numbers a task."""
-    decoder: Literal["linear", "mlp", "pca"] = "linear"
+    decoder: Literal["linear", "mlp", "pca"] = "mlp"
     """Linear, of two layers with tanh between, or the principal components of the tunings."""
     hidden: int = 128
     """Width between the layers of an mlp."""
     alpha: float = 1.0
     """Weight of the task loss beside the reconstruction."""
-    rounds: int = 20
+    rounds: int = 100
     """How often the auto-encoder sees a batch of every task."""
+    decoder_lr: float = 3e-4
+    """Learning rate of the auto-encoder."""
     steps: int = 100
     """Optimizer steps of every tuning."""
     batch: int = 16
@@ -50,13 +52,13 @@ class IPTRequest:
     """Tokens after which a pair of texts is cut."""
     head: Literal["probe", "fresh"] = "probe"
     """The frozen head of a task: of a linear probe, or a fresh one, so that d numbers do all of the work."""
-    probe_steps: int = 150
-    """Optimizer steps of the linear probes."""
+    probe_steps: int = 10
+    """Optimizer steps of the linear probes: few leave something to be tuned."""
     probe_lr: float = 0.01
     """Learning rate of the linear probes."""
     lr: float = 0.1
     """Learning rate of the method's numbers."""
-    inside_lr: float = 1.0
+    inside_lr: float = 0.3
     """c of the learning rate c/√d of the d numbers, which are of unit deviation over the tasks."""
     seed: int = 0
     """Of initialisation, data order and auto-encoder."""
@@ -81,7 +83,7 @@ class IPTRequest:
         for name in COUNTS:
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} must be at least 1; received {getattr(self, name)}")
-        for name in ("probe_lr", "lr", "inside_lr"):
+        for name in ("probe_lr", "lr", "decoder_lr", "inside_lr"):
             if not 0 < getattr(self, name) < math.inf:
                 raise RequestError(f"{name} must be finite and above 0; received {getattr(self, name)}")
         if self.rounds < 0 or not 0 <= self.alpha < math.inf:

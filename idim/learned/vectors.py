@@ -1,7 +1,8 @@
 """Many models as vectors: each model minus a base, over the same tensors, read a few rows of all of them at a time.
 
 k models of D numbers never are in memory together: a chunk holds CHUNK numbers, all k models of some rows. What is
-read for the first time is hashed on the way, so that a basis can say what it was learned from.
+read for the first time is hashed on the way, so that a basis can say what it was learned from: by XXH3 with 128 bits,
+which tells files apart, not forgeries, in a tenth of the time of SHA-256.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
+import xxhash
 from torch import Tensor
 
 from idim.errors import RequestError
@@ -27,6 +30,7 @@ from idim.spectral.reading.folders import open_files
 from idim.spectral.reading.sources import Source
 
 CHUNK = 3 << 20  # numbers in a chunk: 24 MiB of float64, which the allocator keeps for the next chunk
+MOST_HELD = 256  # files open at once: a process may have 1,024
 STATISTICS = ("*running_mean", "*running_var")  # of batches: state, which no subspace moves
 
 
@@ -56,27 +60,42 @@ class Vectors:
         self.models, self.base, self.layout, self.centred = tuple(models), base, layout, centred
         for model in (base, *models):
             _check_tensors(model, layout)
-        self.hashes = [hashlib.sha256() for _ in models]
+        self.hashes = [xxhash.xxh3_128() for _ in models]
 
     def __len__(self) -> int:
         return len(self.models)
 
-    def chunks(self, *, first: bool = False) -> Iterator[tuple[Rows, Tensor]]:
+    def chunks(self, *, first: bool = False, again: bool = False) -> Iterator[tuple[Rows, Tensor]]:
         """Yield all rows, a chunk at a time, with the vectors over them: [k, rows], float64.
 
         Args:
             first: hash what is read.
+            again: all was read before, and need not be looked through for numbers that are not finite.
 
         Raises:
             RequestError: when a file cannot be read, or holds numbers that are not finite.
         """
+        with ExitStack() as stack:
+            files = 0
+            for model in (self.base, *self.models):
+                files += model.file_count
+                if files <= MOST_HELD:
+                    stack.enter_context(model.held())
+            yield from self._chunks(first, again)
+
+    def _chunks(self, first: bool, again: bool) -> Iterator[tuple[Rows, Tensor]]:
         for index, name in enumerate(self.layout.names):
             shape = self.layout.shapes[index]
             lines, width = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
             step = max(1, CHUNK // max(1, len(self.models) * width))
             for line in range(0, lines, step):
                 last = min(lines, line + step)
-                yield Rows(index=index, start=line * width, stop=last * width), self._read(name, line, last, first)
+                found = self._read(name, line, last, first)
+                if not again and not math.isfinite(found.sum().item()):
+                    raise RequestError(
+                        f"models must be finite to be learned from; received other numbers in tensor {name!r}"
+                    )
+                yield Rows(index=index, start=line * width, stop=last * width), found
 
     def _read(self, name: str, line: int, last: int, first: bool) -> Tensor:
         base = self.base.read(name, line, last).reshape(-1).double()
@@ -89,8 +108,6 @@ class Vectors:
             vectors[k].copy_(read).sub_(base)  # a fifth faster than one operation on two dtypes
 
         threads.run(functools.partial(fill, k) for k in range(len(self.models)))
-        if not math.isfinite(vectors.sum().item()):
-            raise RequestError(f"models must be finite to be learned from; received other numbers in tensor {name!r}")
         return vectors.sub_(vectors.mean(0)) if self.centred else vectors
 
     def base_digest(self) -> str:

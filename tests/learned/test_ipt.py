@@ -177,6 +177,7 @@ def test_tunings_of_different_networks_are_refused(place, tmp_path):
         ({"columns": 0}, "columns must be at least 1; received 0"),
         ({"decoder": "pca"}, "2 tasks have at most 1 principal components; received columns 3"),
         ({"inside_lr": float("nan")}, "inside_lr must be finite and above 0; received nan"),
+        ({"decoder_lr": 0.0}, "decoder_lr must be finite and above 0; received 0.0"),
         ({"rounds": -1}, "rounds and alpha must be at least 0; received -1"),
         ({"method": "lore:rank=1"}, "unknown method 'lore'; did you mean 'lora'"),
         ({"method": "did:d=3"}, "takes a method that adds parameters to a network"),

@@ -277,3 +277,23 @@ def test_shifted_tensors(tmp_path, sizes, shift, data):
     agrees_with_the_library(path)
     if shift == 0:
         assert Safetensors([path], "here").entries.keys() == header.keys()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
+def test_files_are_held_open_only_meanwhile(tmp_path):
+    path, opened = tmp_path / "a.safetensors", Path("/proc/self/fd")
+    safetensors.torch.save_file(content(), path)
+    source, expected = Safetensors([path], "here"), content()
+
+    def held() -> int:
+        return sum(path.samefile(link) for link in opened.iterdir() if link.exists())
+
+    with source.held():
+        assert held() == 1
+        moved = path.rename(tmp_path / "elsewhere")
+        assert all(same_bits(source.read(name), tensor) for name, tensor in expected.items())
+        moved.rename(path)
+    assert held() == 0
+    path.unlink()
+    with pytest.raises(RequestError, match=r"must be readable; received .*No such file"), source.held():
+        pass

@@ -11,6 +11,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,11 +54,17 @@ class Source(ABC):
         place: what the user called it, for messages and reports.
         entries: names, shapes and dtypes of all tensors.
         notes: what the reader of a report should know of the source itself.
+        file_count: how many files it reads from.
     """
 
     place: str
     entries: Mapping[str, Entry]
     notes: tuple[Skipped, ...] = ()
+    file_count: int = 0
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep open what is read from, as long as many reads follow one another."""
+        return nullcontext()
 
     @abstractmethod
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
