@@ -9,13 +9,13 @@ For the scores :math:`p_t` of the start, :math:`s_t` of a tuning and :math:`r_t`
 The start is a linear probe, or the best constant answer where the head is fresh (:mod:`idim.learned.tunings`).
 
 Intervals are those of a bootstrap over the tasks, whole ones with all their scores: they say what other tasks of this
-kind would give, not other seeds. Tasks whose tuning scores below LEAST, such as a correlation
-near 0, have no fraction and are left out of it.
+kind would give, not other seeds. Tasks whose tuning scores below LEAST, such as a correlation near 0, have no fraction
+and are left out of it; those that tuning improves by less than LEAST_GAIN have nothing to recover and are left out of
+the gain.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from idim.errors import RequestError
 
 DRAWS = 2000
-LEAST = 0.1
+LEAST, LEAST_GAIN = 0.1, 0.02
 Scores = Mapping[str, float]
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], float]
@@ -64,12 +64,8 @@ def gain(inside: Scores, tuned: Scores, start: Scores, *, seed: int = 0) -> Shar
         RequestError: for a task without a score.
     """
     rows = _rows(inside, tuned, start)
-
-    def ratio(r: Floats) -> float:
-        whole = float((r[:, 1] - r[:, 2]).sum())
-        return float((r[:, 0] - r[:, 2]).sum()) / whole if whole > 0 else math.nan
-
-    return _share(rows, ratio, seed)
+    improved = rows[rows[:, 1] - rows[:, 2] >= LEAST_GAIN]
+    return _share(improved, lambda r: float((r[:, 0] - r[:, 2]).sum() / (r[:, 1] - r[:, 2]).sum()), seed)
 
 
 def _rows(*scores: Scores) -> Floats:
@@ -81,10 +77,9 @@ def _rows(*scores: Scores) -> Floats:
 
 def _share(rows: Floats, statistic: Statistic, seed: int) -> Share:
     count = len(rows)
-    if not count or not math.isfinite(value := statistic(rows)):
+    if not count:
         return Share(value=None, low=None, high=None, tasks=count)
     draw = np.random.default_rng(seed)
     found = np.array([statistic(rows[draw.integers(count, size=count)]) for _ in range(DRAWS)])
-    found = found[np.isfinite(found)]
     low, high = (float(np.quantile(found, q)) for q in (0.025, 0.975))
-    return Share(value=value, low=low, high=high, tasks=count)
+    return Share(value=statistic(rows), low=low, high=high, tasks=count)

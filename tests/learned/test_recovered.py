@@ -40,6 +40,12 @@ def test_a_tuning_that_gains_nothing_has_no_share():
     assert gain(HALF, PROBE, PROBE).value is None
 
 
+def test_tasks_that_tuning_does_not_improve_have_no_gain_to_recover():
+    start, tuned, inside = (scores | {"d": d} for scores, d in ((PROBE, 0.5), (TUNED, 0.45), (HALF, 0.9)))
+    share = gain(inside, tuned, start)
+    assert (share.value, share.tasks) == (pytest.approx(0.5), 3)
+
+
 def test_a_task_without_a_score_is_refused():
     with pytest.raises(RequestError, match="every task must have all scores to be compared; received none of 'c'"):
         gain(HALF, TUNED, {"a": 0.5, "b": 0.5})
