@@ -2,7 +2,7 @@
 
 Y. Qin et al., Exploring Universal Intrinsic Task Subspace via Prompt Tuning, 2021, arXiv:2110.07867, on small tasks.
 
-    python -m experiments.ipt --workers 2        # resumable; 90 minutes of two cores
+    python -m experiments.ipt --workers 2        # resumable; two hours of two cores
     python -m experiments.ipt --until mlp        # as far as a stage
 
 MiniLM with soft prompts in every layer (P-tuning v2), on ten tasks to learn from and five unseen ones. Heads are frozen
@@ -14,8 +14,8 @@ constant answer.
 
 Runs are in ``experiments/ipt_store``; the decoders, in ``experiments/ipt_decoders``, are not committed and are made
 again. Every stage writes what is known so far to ``experiments/results/ipt/`` (:mod:`experiments.ipt_report`). Rates:
-for every kind of subspace c of the rate c/√d is the best of three by the selection split, on two tasks, at d = 10 (9
-for ``pca``).
+for every kind of subspace c of the rate c/√d is the best of three or four by the selection split, on two tasks, at the
+d that is nearest to 10.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ PLAN = Plan(
 )
 LORA = dataclasses.replace(PLAN, method="lora:rank=1", lr=1e-3)
 PLANS = {"prompt": PLAN, "lora": LORA}
-TUNING_RATES = {"prompt": (0.05, 0.1, 0.2), "lora": (3e-4, 1e-3, 3e-3)}
+TUNING_RATES = {"prompt": (0.05, 0.1, 0.2, 0.4), "lora": (3e-4, 1e-3, 3e-3)}
 CONVERGED = 120  # steps of a probe to compare with
 ROUNDS, FINDING_RATE = 100, 3e-4  # of the auto-encoder: turns of every task, learning rate
 DIMS = (1, 3, 5, 10, 50, 100, 250)
@@ -102,12 +102,12 @@ class Stage:
 
 STAGES = {
     "mlp": Stage(kind="mlp", dims=DIMS, rates=DECODED),
-    "random": Stage(kind="random", dims=FEWER, rates=RANDOM),
+    "random": Stage(kind="random", dims=FEWER, rates=(*RANDOM, 64.0)),
     "linear": Stage(kind="linear", dims=DIMS, rates=DECODED),
-    "pca": Stage(kind="pca", dims=(1, 3, 5, 9), rates=DECODED),
-    "weights": Stage(kind="weights", dims=FEWER, rates=RANDOM),
-    "lora": Stage(plan="lora", kind="mlp", dims=(1, 5, 10, 50), rates=DECODED),
-    "lora random": Stage(plan="lora", kind="random", dims=(1, 10, 50), rates=(0.15, 0.6, 2.4)),
+    "pca": Stage(kind="pca", dims=(1, 5, 9), rates=DECODED),
+    "weights": Stage(kind="weights", dims=(10, 250), rates=RANDOM),
+    "lora": Stage(plan="lora", kind="mlp", dims=(5, 50), rates=DECODED),
+    "lora random": Stage(plan="lora", kind="random", dims=(5, 50), rates=(0.15, 0.6, 2.4)),
 }
 
 

@@ -12,48 +12,41 @@ from idim.learned.recovered import fraction
 from paper_figs.common import results, save
 
 KINDS = {
-    "prompt": {
-        "linear": ("linear decoder", plots.BLUE, "o"),
-        "mlp": ("two-layer decoder", plots.GREEN, "s"),
-        "pca": ("principal components", plots.ORANGE, "^"),
-        "random": ("random, of prompts", plots.GREY, "v"),
-        "weights": ("random, of weights", plots.RED, "x"),
-    },
-    "lora": {
-        "lora": ("linear decoder", plots.BLUE, "o"),
-        "lora random": ("random, of LoRA's numbers", plots.GREY, "v"),
-    },
+    "mlp": ("two-layer decoder", plots.GREEN, "s"),
+    "linear": ("linear decoder", plots.BLUE, "o"),
+    "pca": ("principal components", plots.ORANGE, "^"),
+    "random": ("random, of prompts", plots.GREY, "v"),
+    "weights": ("random, of weights", plots.RED, "x"),
 }
 PAPER = {"seen": {5: 0.87, 250: 0.97}, "unseen": {5: 0.65, 250: 0.83}}  # of the abstract: 100 seen tasks, 20 unseen
 DODGE = 1.06  # between kinds at one d
-WORDS = {"fraction": "score, share of {}", "gain": "gain over chance, share"}
-TUNINGS = {"prompt": "prompt tuning's", "lora": "LoRA's"}
+WORDS = {"fraction": "score, share of prompts'", "gain": "gain, share of prompts'"}
 
 
-def draw(tuned: str, name: str) -> None:
-    """Draw score and gain beside the constant answer's, and for prompts the values of the paper's abstract."""
+def draw() -> None:
+    """Draw score and gain over the head alone, and the values of the paper's abstract."""
     content = json.loads(results("ipt", "report.json", maker="ipt").read_text())
-    numbers: dict[str, Any] = {"paper": PAPER} if tuned == "prompt" else {}
+    numbers: dict[str, Any] = {"paper": PAPER}
     with plots.paper(4.4, wide=True) as fig:
         axes = fig.subplots(2, 2, sharex=True, sharey="row")
         for row, share in zip(axes, WORDS, strict=True):
             for ax, who in zip(row, PAPER, strict=True):
-                numbers[f"{share}, {who}"] = _lines(ax, content["shares"], KINDS[tuned], share, who)
-            row[0].set_ylabel(WORDS[share].format(TUNINGS[tuned]))
+                numbers[f"{share}, {who}"] = _lines(ax, content["shares"], share, who)
+            row[0].set_ylabel(WORDS[share])
         for ax, who in zip(axes[0], PAPER, strict=True):
-            numbers[f"constant answer, {who}"] = _references(ax, content["tasks"], tuned, who)
+            numbers[f"head alone, {who}"] = _references(ax, content["tasks"], who)
         for ax in axes[1]:
             ax.axhline(0, color="black", ls=":", lw=0.8)
-            ax.set_ylim(-1.0, 1.6)
+            ax.set_ylim(-0.5, 1.75)
             ax.set_xlabel("d, numbers a task")
         fig.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-        save(fig, name, numbers)
+        save(fig, "ipt", numbers)
 
 
-def _lines(ax: Axes, shares: Any, kinds: Any, share: str, who: str) -> dict[str, Any]:
+def _lines(ax: Axes, shares: Any, share: str, who: str) -> dict[str, Any]:
     """Draw one line a kind; return what is drawn."""
     found = {}
-    for number, (kind, (label, colour, mark)) in enumerate(kinds.items()):
+    for number, (kind, (label, colour, mark)) in enumerate(KINDS.items()):
         rows = {d: by[who][share] for d, by in shares.get(kind, {}).items() if by[who][share]["value"] is not None}
         if not rows:
             continue
@@ -68,13 +61,12 @@ def _lines(ax: Axes, shares: Any, kinds: Any, share: str, who: str) -> dict[str,
     return found
 
 
-def _references(ax: Axes, rows: Any, tuned: str, who: str) -> float | None:
-    """Draw the constant answer's share and the paper's values; return the former."""
+def _references(ax: Axes, rows: Any, who: str) -> float | None:
+    """Draw the share of the head alone and the paper's values; return the former."""
     tasks = {name: row for name, row in rows.items() if row["seen"] == (who == "seen")}
-    start = fraction({n: row["start"] for n, row in tasks.items()}, {n: row[tuned] for n, row in tasks.items()})
+    start = fraction({n: row["start"] for n, row in tasks.items()}, {n: row["prompt"] for n, row in tasks.items()})
     if start.value is not None:
-        ax.axhline(start.value, color="black", ls=":", lw=0.8, label="constant answer, d = 0")
-    if tuned == "prompt":
-        ax.plot(*zip(*PAPER[who].items(), strict=True), "*", color=plots.RED, ms=7, label="Qin et al. 2021")
+        ax.axhline(start.value, color="black", ls=":", lw=0.8, label="head alone, d = 0")
+    ax.plot(*zip(*PAPER[who].items(), strict=True), "*", color=plots.RED, ms=7, label="Qin et al. 2021")
     ax.set_title(f"{len(tasks)} {who} tasks")
     return start.value
