@@ -26,7 +26,7 @@ from torch import Tensor
 
 from idim.errors import RequestError
 from idim.learned.basis_writer import BasisWriter, Precision, basis_writer
-from idim.learned.vectors import Vectors
+from idim.learned.vectors import Place, Vectors
 from idim.parameters import Layout, layer_of
 
 EPS = 2.0**-53
@@ -180,9 +180,12 @@ def _write(writer: BasisWriter, vectors: Vectors, blocks: Sequence[_Block]) -> l
     """Write all columns; return the inner products of what is stored, block by block."""
     block_of = [block for block in range(len(blocks)) for _ in range(blocks[block].tensors)]
     inner = [torch.zeros(len(b.columns), len(b.columns), dtype=torch.float64) for b in blocks]
+    place = Place()
     for rows, x in vectors.chunks(again=True):
         number = block_of[rows.index]
-        stored = writer.write(rows.index, rows.start, blocks[number].mixture @ x).float()
+        mixture = blocks[number].mixture
+        columns = torch.mm(mixture, x, out=place.of(len(mixture), x.shape[1]))
+        stored = writer.write(rows.index, rows.start, columns).float()
         inner[number] += stored @ stored.T
     return [gram * writer.scale**2 for gram in inner]
 

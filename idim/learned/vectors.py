@@ -29,7 +29,7 @@ from idim.projections.base import FLOATS
 from idim.spectral.reading.folders import open_files
 from idim.spectral.reading.sources import Source
 
-CHUNK = 3 << 20  # numbers in a chunk: 24 MiB of float64, which the allocator keeps for the next chunk
+CHUNK = 3 << 20  # numbers in a chunk: 24 MiB of float64
 MOST_HELD = 256  # files open at once: a process may have 1,024
 STATISTICS = ("*running_mean", "*running_var")  # of batches: state, which no subspace moves
 
@@ -41,6 +41,19 @@ class Rows:
     index: int
     start: int
     stop: int
+
+
+class Place:
+    """Memory for one chunk of float64 after another: fresh pages for each cost more time than the products with it."""
+
+    def __init__(self) -> None:
+        self.memory = torch.empty(0, dtype=torch.float64)
+
+    def of(self, *shape: int) -> Tensor:
+        """Return a tensor of this shape, in the place of the last one."""
+        if self.memory.numel() < (size := math.prod(shape)):
+            self.memory = torch.empty(size, dtype=torch.float64)
+        return self.memory[:size].view(shape)
 
 
 class Vectors:
@@ -66,7 +79,7 @@ class Vectors:
         return len(self.models)
 
     def chunks(self, *, first: bool = False, again: bool = False) -> Iterator[tuple[Rows, Tensor]]:
-        """Yield all rows, a chunk at a time, with the vectors over them: [k, rows], float64.
+        """Yield all rows, a chunk at a time, with the vectors over them: [k, rows], float64, good until the next.
 
         Args:
             first: hash what is read.
@@ -84,22 +97,23 @@ class Vectors:
             yield from self._chunks(first, again)
 
     def _chunks(self, first: bool, again: bool) -> Iterator[tuple[Rows, Tensor]]:
+        place = Place()
         for index, name in enumerate(self.layout.names):
             shape = self.layout.shapes[index]
             lines, width = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
             step = max(1, CHUNK // max(1, len(self.models) * width))
             for line in range(0, lines, step):
                 last = min(lines, line + step)
-                found = self._read(name, line, last, first)
+                found = self._read(name, line, last, first, place)
                 if not again and not math.isfinite(found.sum().item()):
                     raise RequestError(
                         f"models must be finite to be learned from; received other numbers in tensor {name!r}"
                     )
                 yield Rows(index=index, start=line * width, stop=last * width), found
 
-    def _read(self, name: str, line: int, last: int, first: bool) -> Tensor:
+    def _read(self, name: str, line: int, last: int, first: bool, place: Place) -> Tensor:
         base = self.base.read(name, line, last).reshape(-1).double()
-        vectors = torch.empty(len(self.models), base.numel(), dtype=torch.float64)
+        vectors = place.of(len(self.models), base.numel())
 
         def fill(k: int) -> None:
             read = self.models[k].read(name, line, last).contiguous().reshape(-1)

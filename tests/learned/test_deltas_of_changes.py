@@ -48,7 +48,7 @@ def vectors(base: Path, places: list[Path]) -> Tensor:
     source = open_model(base)
     tuned = [open_model(place, base=source) for place in places]
     chunks = Vectors(tuned, base=source, layout=layout_of(source)).chunks()
-    return torch.cat([x for _, x in chunks], dim=1)
+    return torch.cat([x.clone() for _, x in chunks], dim=1)
 
 
 def test_saved_subspaces_are_tuned_models(tmp_path: Path) -> None:
